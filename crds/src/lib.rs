@@ -1,0 +1,1 @@
+//! The API: SSHGateway and AuditPolicy, and the pure merge of policies

@@ -1,0 +1,3 @@
+module containerssh.io/e2e/tools/minio
+
+go 1.26.0

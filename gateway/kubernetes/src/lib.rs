@@ -1,0 +1,1 @@
+//! The kubernetes backend: one pod per connection, exec over our own v5 WebSocket framing

@@ -1,0 +1,1 @@
+//! A ContainerSSH-compatible SSH gateway: one pod per connection, every byte recorded

@@ -1,0 +1,1 @@
+//! The operator: reconciles SSHGateway and AuditPolicy into gateway workloads
