@@ -1,1 +1,71 @@
-//! Who a client is: ContainerSSH's authentication webhooks and authorized_keys files
+//! Who a client is: ContainerSSH's authentication webhooks and authorized_keys files.
+//!
+//! The SSH layer asks an [`Authenticator`] and gets a [`Verdict`]; it never learns how the answer came about. **Every
+//! doubt denies**: an answer that cannot be read, a server that cannot be reached and a file that cannot be parsed are
+//! [`Verdict::Unavailable`], which the client sees as a failed attempt and the record as a backend error.
+//!
+//! A public key verdict says whether the key *may* log in; it counts as authenticated only once the client has proven
+//! possession (RFC 4252 section 7), which the SSH layer checks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+use containerssh_backend::{FileValue, MetadataValue};
+
+/// One client's attempt, as the webhooks learn of it.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// 32 lowercase hexadecimal digits.
+    pub connection_id: String,
+    /// The client's address and port.
+    pub remote_addr: SocketAddr,
+    /// The client's identification string (RFC 4253 section 4.2), such as `SSH-2.0-OpenSSH_9.2`.
+    pub client_version: String,
+    /// The user name the client typed.
+    pub username: String,
+}
+
+/// What an accepted attempt brings along.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The name authentication settled on; empty when the webhook named none.
+    pub authenticated_username: String,
+    /// Metadata by key.
+    pub metadata: BTreeMap<String, MetadataValue>,
+    /// Environment variables by name.
+    pub environment: BTreeMap<String, MetadataValue>,
+    /// Files by absolute path.
+    pub files: BTreeMap<String, FileValue>,
+}
+
+/// The answer to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The credential is good.
+    Accepted(Box<Identity>),
+    /// The credential is not good.
+    Rejected,
+    /// Nobody could say; the reason is for the log and the record, not for the client.
+    Unavailable(String),
+}
+
+/// The methods that are configured: what a client is offered (RFC 4252 section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Methods {
+    /// `password`
+    pub password: bool,
+    /// `publickey`
+    pub public_key: bool,
+}
+
+/// Decides about attempts. One per configuration, shared by all connections; bounded in time by its configuration.
+#[async_trait]
+pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
+    /// Which methods are configured.
+    fn methods(&self) -> Methods;
+    /// A password attempt (RFC 4252 section 8).
+    async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict;
+    /// Whether this key, in authorized_keys form without comment, may log in. Asked before possession is proven.
+    async fn public_key(&self, attempt: &Attempt, authorized_key: &str) -> Verdict;
+}
