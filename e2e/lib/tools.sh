@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# Builds the Go programs of e2e/tools once per version into the cache.
+
+E2E_TOOLS=(kubernetes minio local-path-provisioner)
+
+go_module_version() {
+    sed -n "s,^[[:space:]]*$2 \(v[^ ]*\).*,\1,p" "$E2E_DIR/tools/$1/go.mod" | head -n1
+}
+
+# Programs that are told their version by the linker: without it they call themselves v0.0.0 or 1.20,
+# and version checks of kubectl, kubelet and charts misfire.
+tool_ldflags() {
+    local flags="-s -w" version minor
+    if [[ $1 == kubernetes ]]; then
+        version=$(go_module_version kubernetes k8s.io/kubernetes)
+        minor=$(cut -d. -f2 <<<"$version")
+        flags+=" -X k8s.io/component-base/version.gitVersion=$version"
+        flags+=" -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$minor"
+        flags+=" -X helm.sh/helm/v3/internal/version.version=$(go_module_version kubernetes helm.sh/helm/v3)"
+        local package
+        for package in chartutil lint/rules; do
+            flags+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=$minor"
+        done
+    fi
+    echo "$flags"
+}
+
+tool_dir() {
+    echo "$E2E_CACHE/tools/$1-$( (go env GOVERSION; tool_ldflags "$1"; hash_of "$E2E_DIR/tools/$1") | sha256sum | cut -c1-16)"
+}
+
+build_tool() {
+    local name=$1 dir=$2 packages=(tool)
+    # A main package of our own beside the modules' programs.
+    [[ -d $E2E_DIR/tools/$name/coredns ]] && packages+=(./coredns)
+    rm -rf "$E2E_CACHE/tools/$name"-*
+    mkdir -p "$dir.part"
+    # -mod=readonly and no -buildvcs: what is committed is what is built, whatever GOFLAGS the machine has.
+    (
+        cd "$E2E_DIR/tools/$name"
+        CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 go build -mod=readonly -buildvcs=false -trimpath \
+            -ldflags "$(tool_ldflags "$name")" -o "$dir.part/" "${packages[@]}"
+    ) >"$dir.log" 2>&1 || { tail -20 "$dir.log" >&2; return 1; }
+    # etcd's program is named after its directory.
+    [[ ! -e $dir.part/server ]] || mv "$dir.part/server" "$dir.part/etcd"
+    mv "$dir.part" "$dir"
+    step "built $name"
+}
+
+build_tools() {
+    local name dir jobs=() job
+    mkdir -p "$E2E_CACHE/bin" "$E2E_CACHE/tools"
+    # Two scripts at once would build the same things twice, on the same cores.
+    exec 8>"$E2E_CACHE/lock"
+    flock 8
+    for name in "${E2E_TOOLS[@]}"; do
+        dir=$(tool_dir "$name")
+        [[ ! -d $dir ]] || continue
+        step "building $name (several minutes when the Go cache is empty)"
+        # All at once: a single build leaves cores idle while it compiles its largest package or links.
+        build_tool "$name" "$dir" &
+        jobs+=($!)
+    done
+    for job in "${jobs[@]}"; do
+        wait "$job" || die "a tool did not build"
+    done
+    for name in "${E2E_TOOLS[@]}"; do
+        ln -sf "$(tool_dir "$name")"/* "$E2E_CACHE/bin/"
+    done
+    exec 8>&-
+}
