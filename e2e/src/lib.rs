@@ -1,1 +1,20 @@
-//! Tests and measurements on a real cluster, with real clients and a real S3
+//! What the cluster tests and the measurements share.
+//!
+//! The tests speak to the product as its users do: manifests as text, applied by server-side apply; the OpenSSH client
+//! as a process; S3 through its API; the audit record through the decoder. Nothing here reaches into the gateway or the
+//! operator, so a test that passes says something about what a user gets.
+//!
+//! Every wait is for a condition, with a deadline and a description that the failure prints ([`wait::until`]).
+
+pub mod cluster;
+pub mod environment;
+pub mod gateway;
+pub mod record;
+pub mod s3;
+pub mod ssh;
+pub mod wait;
+
+pub use cluster::{Cluster, Namespace};
+pub use environment::Environment;
+pub use gateway::Gateway;
+pub use ssh::{Finished, Login};

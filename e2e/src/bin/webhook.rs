@@ -1,0 +1,67 @@
+//! The authentication server of the tests: ContainerSSH's webhooks, with users that misbehave on purpose.
+//!
+//! | User | Answer |
+//! |---|---|
+//! | `alice` | password `alice's secret`, as `alice@example.org` |
+//! | `keyholder` | any public key |
+//! | `slow` | none for ten minutes |
+//! | `broken` | status 500 |
+//! | `rubbish` | a page of HTML with status 200 |
+//! | `almost` | `"success": "true"`, which is a string and not a grant |
+//! | `huge` | a body that never ends |
+//! | anybody else | `success: false` |
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let address: SocketAddr = std::env::var("LISTEN").unwrap_or_else(|_| "0.0.0.0:8080".into()).parse()?;
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    axum::serve(listener, Router::new().route("/{hook}", post(answer))).await?;
+    Ok(())
+}
+
+async fn answer(Path(hook): Path<String>, body: Bytes) -> Response {
+    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match (hook.as_str(), request["username"].as_str().unwrap_or_default()) {
+        (_, "slow") => {
+            tokio::time::timeout(Duration::from_secs(600), std::future::pending::<()>()).await.ok();
+            StatusCode::OK.into_response()
+        }
+        (_, "broken") => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        (_, "rubbish") => "<html><body>It works!</body></html>".into_response(),
+        (_, "almost") => Json(json!({"success": "true"})).into_response(),
+        (_, "huge") => {
+            let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])));
+            Body::from_stream(chunks).into_response()
+        }
+        ("password", "alice") => {
+            // base64 of "alice's secret"
+            let right = request["passwordBase64"] == "YWxpY2UncyBzZWNyZXQ=";
+            Json(json!({
+                "success": right,
+                "authenticatedUsername": "alice@example.org",
+                "environment": {"FROM_WEBHOOK": {"value": "it's \"quoted\" $HOME", "sensitive": false}},
+                "files": {"/tmp/from/webhook": {"value": "aGVsbG8K", "sensitive": false}},
+            }))
+            .into_response()
+        }
+        ("pubkey", "keyholder") => Json(json!({
+            "success": request["publicKey"].as_str().is_some_and(|key| key.starts_with("ssh-ed25519 ")),
+            "authenticatedUsername": "keyholder",
+        }))
+        .into_response(),
+        _ => Json(json!({"success": false})).into_response(),
+    }
+}

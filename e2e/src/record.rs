@@ -1,0 +1,98 @@
+//! One connection's record, fetched and decoded.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
+
+use crate::s3::{Bucket, Object};
+use crate::{Cluster, wait};
+
+/// From the end of a session to its object in the bucket: a segment, an upload, a busy machine.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(90);
+
+/// A record as an auditor reads it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The connection it is of.
+    pub connection_id: String,
+    /// The object it came from.
+    pub object: Object,
+    /// All its messages, in order.
+    pub messages: Vec<Message>,
+}
+
+impl Record {
+    /// Decodes an object; a damaged one is an error.
+    pub fn decode(object: Object) -> Result<Self> {
+        let messages = Decoder::new(object.bytes.as_slice())
+            .and_then(Iterator::collect::<Result<Vec<Message>, _>>)
+            .with_context(|| format!("decoding {}", object.key))?;
+        let connection_id = messages.first().context("an empty record")?.connection_id.to_string();
+        Ok(Self { connection_id, object, messages })
+    }
+
+    /// All bytes of one stream, in order, over all channels.
+    pub fn io(&self, wanted: IoStream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for message in &self.messages {
+            if let Payload::Io { stream, data } = &message.payload
+                && *stream == wanted
+            {
+                bytes.extend_from_slice(data);
+            }
+        }
+        bytes
+    }
+
+    /// Whether a command or an input of this connection holds `marker`.
+    pub fn mentions(&self, marker: &str) -> bool {
+        let typed = self.io(IoStream::Stdin);
+        self.messages.iter().any(|message| match &message.payload {
+            Payload::ChannelRequestExec { program, .. } => program.contains(marker),
+            Payload::ChannelRequestSetEnv { value, .. } => value.contains(marker),
+            _ => false,
+        }) || typed.windows(marker.len().max(1)).any(|window| window == marker.as_bytes())
+    }
+}
+
+/// Waits for the record below `prefix` that mentions `marker`.
+pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Record> {
+    let mut seen = std::collections::BTreeSet::new();
+    let bucket = Bucket::new(&cluster.environment);
+    let start = tokio::time::Instant::now();
+    let found = std::cell::RefCell::new(None);
+    let seen = std::cell::RefCell::new(&mut seen);
+    wait::until(&format!("a record of {marker} below {prefix}"), UPLOAD_DEADLINE, || async {
+        let keys = bucket.keys(prefix).await?;
+        for key in &keys {
+            if seen.borrow_mut().insert(key.clone()) {
+                let record = Record::decode(bucket.get(key).await?)?;
+                if record.mentions(marker) {
+                    *found.borrow_mut() = Some(record);
+                    return Ok(());
+                }
+            }
+        }
+        ensure!(false, "{} records, none of them it, after {:?}", keys.len(), start.elapsed());
+        Ok(())
+    })
+    .await?;
+    found.into_inner().context("found above")
+}
+
+/// Waits until the prefix holds at least `count` records and gives them all.
+pub async fn all(cluster: &Cluster, prefix: &str, count: usize) -> Result<Vec<Record>> {
+    let bucket = Bucket::new(&cluster.environment);
+    let keys = wait::until(&format!("{count} records below {prefix}"), UPLOAD_DEADLINE, || async {
+        let keys = bucket.keys(prefix).await?;
+        ensure!(keys.len() >= count, "there are {}", keys.len());
+        Ok(keys)
+    })
+    .await?;
+    let mut records = Vec::with_capacity(keys.len());
+    for key in keys {
+        records.push(Record::decode(bucket.get(&key).await?)?);
+    }
+    Ok(records)
+}

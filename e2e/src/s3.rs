@@ -1,0 +1,72 @@
+//! The object store, as an auditor reaches it.
+
+use anyhow::{Context, Result};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+
+use crate::Environment;
+
+/// The bucket that holds the records.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    client: aws_sdk_s3::Client,
+    name: String,
+}
+
+/// An object with what was stored beside it.
+#[derive(Debug, Clone)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its user metadata.
+    pub metadata: std::collections::HashMap<String, String>,
+}
+
+impl Bucket {
+    /// The bucket of the environment, with the environment's keys.
+    pub fn new(environment: &Environment) -> Self {
+        let credentials = Credentials::new(
+            &environment.s3_access_key,
+            &environment.s3_secret_key,
+            None,
+            None,
+            "containerssh-e2e",
+        );
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(&environment.s3_endpoint)
+            .force_path_style(true)
+            .credentials_provider(credentials)
+            .build();
+        Self { client: aws_sdk_s3::Client::from_conf(config), name: environment.s3_bucket.clone() }
+    }
+
+    /// The keys below a prefix.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut keys = Vec::new();
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.with_context(|| format!("listing {prefix}"))?;
+            keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+        }
+        Ok(keys)
+    }
+
+    /// One object, whole.
+    pub async fn get(&self, key: &str) -> Result<Object> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+            .with_context(|| format!("fetching {key}"))?;
+        let metadata = answer.metadata().cloned().unwrap_or_default();
+        let bytes = answer.body.collect().await?.to_vec();
+        Ok(Object { key: key.to_owned(), bytes, metadata })
+    }
+}

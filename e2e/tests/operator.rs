@@ -1,0 +1,273 @@
+//! What platform teams see: objects, conditions, refusals, and nothing left after a deletion.
+
+mod common;
+
+use anyhow::{Context, Result, ensure};
+use common::USER;
+use containerssh_e2e::{Cluster, Gateway, Login, wait};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject};
+use serde_json::json;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// Everything in a namespace that the operator may have made.
+async fn children(namespace: &str) -> Result<Vec<String>> {
+    let output = Command::new("kubectl")
+        .args(["-n", namespace, "get", "-o", "name", "-l", "app.kubernetes.io/managed-by=containerssh-operator"])
+        .arg("deployments,statefulsets,services,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets")
+        .output()
+        .await?;
+    ensure!(output.status.success(), "kubectl: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+}
+
+async fn kubectl(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("kubectl").args(arguments).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok(text)
+}
+
+#[tokio::test]
+async fn the_smallest_gateway_gets_all_it_needs_and_deletion_removes_it() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-smallest").await?;
+    let key = common::key().await?;
+    let gateway = Gateway::with_key(&namespace, "small", USER, &key.public, json!({})).await?;
+    gateway.ready().await?;
+    let objects = children(&namespace.name).await?;
+    for kind in [
+        "deployment.apps/",
+        "service/",
+        "secret/",
+        "serviceaccount/",
+        "role.rbac",
+        "rolebinding.rbac",
+        "networkpolicy.",
+        "poddisruptionbudget.",
+    ] {
+        ensure!(objects.iter().any(|name| name.starts_with(kind)), "no {kind} in {objects:?}");
+    }
+    let status = gateway.get().await?.data["status"].clone();
+    let fingerprint = status["hostKeyFingerprints"][0].as_str().context("a host key fingerprint")?.to_owned();
+    ensure!(fingerprint.starts_with("SHA256:"), "{fingerprint}");
+    let table = kubectl(&["-n", &namespace.name, "get", "sshgw"]).await?;
+    ensure!(table.contains("READY") && table.contains("True"), "{table}");
+
+    gateway.delete().await?;
+    wait::until("everything but the host keys to be gone", Duration::from_secs(90), || async {
+        let left = children(&namespace.name).await?;
+        let others: Vec<_> = left.iter().filter(|name| !name.contains("host-keys")).collect();
+        ensure!(others.is_empty(), "left: {others:?}");
+        Ok(())
+    })
+    .await?;
+
+    // The same gateway made again is the same host to its users.
+    let again = Gateway::with_key(&namespace, "small", USER, &key.public, json!({})).await?;
+    again.ready().await?;
+    let status = again.get().await?.data["status"].clone();
+    ensure!(status["hostKeyFingerprints"][0] == json!(fingerprint), "the host keys changed: {status}");
+    namespace.remove().await
+}
+
+#[tokio::test]
+async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-front").await?;
+    let guests = cluster.namespace("e2e-guests").await?;
+    let key = common::key().await?;
+    let gateway = Gateway::with_key(
+        &namespace,
+        "front",
+        USER,
+        &key.public,
+        json!({"backend": {"kubernetes": {"namespace": guests.name}}}),
+    )
+    .await?;
+    gateway.ready().await?;
+    let login = Login::with_key(&gateway, USER, key).await?;
+    let finished = login.run("hostname").await?.expect_code(0)?;
+    ensure!(finished.out().starts_with("containerssh-"), "{}", finished.out());
+    wait::until("the guest to be gone", Duration::from_secs(60), || async {
+        let left = guests.pods("containerssh_connection_id").await?.len();
+        ensure!(left == 0, "{left} guests");
+        Ok(())
+    })
+    .await?;
+    gateway.delete().await?;
+    ensure!(children(&guests.name).await?.is_empty(), "left: {:?}", children(&guests.name).await?);
+    guests.remove().await?;
+    namespace.remove().await
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_or_named_in_a_condition() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-wrong").await?;
+    let key = common::key().await?;
+    let template = containerssh_e2e::gateway::guest_template(&cluster.environment.debian_image);
+
+    // At admission.
+    let no_method = Gateway::apply(
+        &namespace,
+        "nobody",
+        json!({"authentication": {}, "backend": {"kubernetes": {"podTemplate": template}}}),
+    )
+    .await;
+    let error = format!("{:#}", no_method.err().context("a gateway that lets nobody in was accepted")?);
+    ensure!(error.contains("authentication"), "{error}");
+    let wrong_value =
+        Gateway::with_key(&namespace, "level", USER, &key.public, json!({"log": {"level": "Loud"}})).await;
+    let error = format!("{:#}", wrong_value.err().context("an unknown log level was accepted")?);
+    ensure!(error.contains("log.level"), "{error}");
+
+    // Known only later.
+    let missing = Gateway::apply(
+        &namespace,
+        "missing",
+        json!({
+            "authentication": {"publicKey": {"authorizedKeysFrom": [{"secretRef": {"name": "not-there"}}]}},
+            "backend": {"kubernetes": {"podTemplate": template}},
+        }),
+    )
+    .await?;
+    let message = missing.wait_condition("ResolvedRefs", "False").await?;
+    ensure!(message.contains("not-there"), "{message}");
+    let ready = missing.condition("Ready").await?.0;
+    ensure!(ready != "True", "Ready={ready}");
+    namespace.secret("not-there", json!({USER: key.public})).await?;
+    missing.ready().await?;
+
+    let bad_pod = Gateway::with_key(
+        &namespace,
+        "badpod",
+        USER,
+        &key.public,
+        json!({"backend": {"kubernetes": {"podTemplate": {"spec": {"containers": [
+            {"name": "Not A Name", "image": "x", "imagePullPolicy": "Never"}
+        ]}}}}}),
+    )
+    .await?;
+    let message = bad_pod.wait_condition("Accepted", "False").await?;
+    ensure!(message.contains("Not A Name"), "{message}");
+    namespace.remove().await
+}
+
+/// Each object's name and resourceVersion, so that a write shows.
+async fn versions(namespace: &str) -> Result<Vec<String>> {
+    let text = kubectl(&[
+        "-n",
+        namespace,
+        "get",
+        "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets,sshgateways",
+        "-o",
+        "jsonpath={range .items[*]}{.kind}/{.metadata.name}={.metadata.resourceVersion}{\"\\n\"}{end}",
+    ])
+    .await?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn applying_the_same_again_changes_nothing() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-same").await?;
+    let key = common::key().await?;
+    let gateway = Gateway::with_key(&namespace, "same", USER, &key.public, json!({})).await?;
+    gateway.ready().await?;
+    let before = wait::until("the namespace to be quiet", Duration::from_secs(90), || async {
+        let first = versions(&namespace.name).await?;
+        // A label on the gateway makes the operator look again.
+        kubectl(&["-n", &namespace.name, "annotate", "--overwrite", "sshgw/same", "e2e/look=1"]).await?;
+        kubectl(&["-n", &namespace.name, "annotate", "sshgw/same", "e2e/look-"]).await?;
+        let second = versions(&namespace.name).await?;
+        let children = |list: &[String]| {
+            list.iter().filter(|line| !line.starts_with("SSHGateway/")).cloned().collect::<Vec<_>>()
+        };
+        ensure!(children(&first) == children(&second), "still changing");
+        Ok(second)
+    })
+    .await?;
+    for _ in 0..20 {
+        Gateway::with_key(&namespace, "same", USER, &key.public, json!({})).await?;
+    }
+    gateway.ready().await?;
+    let after = versions(&namespace.name).await?;
+    ensure!(before == after, "changed: {before:?} -> {after:?}");
+    namespace.remove().await
+}
+
+#[tokio::test]
+async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let name = "e2e-policy";
+    common::record_everything(&cluster, name, json!({"intercept": {"stdin": "Forbid"}})).await?;
+    let namespace = cluster.namespace(name).await?;
+    let key = common::key().await?;
+    let gateway = Gateway::with_key(
+        &namespace,
+        "ruled",
+        USER,
+        &key.public,
+        // The tenant would rather not be recorded at all.
+        json!({"audit": {"intercept": {"stdout": "Forbid", "stdin": "Forbid"}}}),
+    )
+    .await?;
+    gateway.ready().await?;
+    let hash = |object: &DynamicObject| object.data["status"]["audit"]["hash"].as_str().map(str::to_owned);
+    let before = hash(&gateway.get().await?).context("a policy hash")?;
+    let login = Login::with_key(&gateway, USER, key).await?;
+    let marker = common::unique();
+    let command = format!("echo shown-{marker}; cat >/dev/null");
+    login.run_with_bytes(&command, b"typed in secret".to_vec()).await?.expect_code(0)?;
+    let prefix = format!("{name}/ruled/");
+    let record = containerssh_e2e::record::find(&cluster, &prefix, &marker).await?;
+    let out = record.io(containerssh_auditlog::IoStream::Stdout);
+    ensure!(String::from_utf8_lossy(&out).contains(&marker), "the tenant weakened the policy");
+    ensure!(record.io(containerssh_auditlog::IoStream::Stdin).is_empty(), "input was recorded though forbidden");
+
+    // The change reaches the running gateway: same pod, no restart, a live session untouched.
+    let pod = gateway.pods().await?.pop().context("a gateway pod")?.name_any();
+    let mut live = login.spawn("echo up; cat")?;
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(live.stdout.take().context("piped")?));
+    ensure!(lines.next_line().await?.as_deref() == Some("up"), "no session");
+    common::record_everything(&cluster, name, json!({})).await?;
+    wait::until("the gateway to run the new policy", Duration::from_secs(180), || async {
+        let object = gateway.get().await?;
+        ensure!(hash(&object).is_some_and(|now| now != before), "the hash is still {before}");
+        let policies: Api<DynamicObject> = policies(&cluster);
+        let policy = policies.get(name).await?;
+        ensure!(policy.data["status"]["programmedGateways"] == json!(1), "{}", policy.data["status"]);
+        Ok(())
+    })
+    .await?;
+    let marker = common::unique();
+    login.run_with_bytes(&format!(": {marker}; cat >/dev/null"), b"typed openly".to_vec()).await?.expect_code(0)?;
+    let record = containerssh_e2e::record::find(&cluster, &prefix, &marker).await?;
+    ensure!(record.io(containerssh_auditlog::IoStream::Stdin) == b"typed openly", "input was not recorded");
+    ensure!(gateway.pods().await?.iter().any(|now| now.name_any() == pod), "the gateway was restarted");
+    drop(live.stdin.take());
+    ensure!(live.wait().await?.success(), "the live session was cut");
+    namespace.remove().await
+}
+
+fn policies(cluster: &Cluster) -> Api<DynamicObject> {
+    let resource = kube::api::ApiResource {
+        group: "containerssh.io".into(),
+        version: "v1alpha1".into(),
+        api_version: "containerssh.io/v1alpha1".into(),
+        kind: "AuditPolicy".into(),
+        plural: "auditpolicies".into(),
+    };
+    Api::all_with(cluster.client.clone(), &resource)
+}
+
+#[tokio::test]
+async fn kubectl_explains_the_fields() -> Result<()> {
+    let text = kubectl(&["explain", "sshgateway.spec.backend.kubernetes"]).await?;
+    ensure!(text.contains("podTemplate") && text.contains("DESCRIPTION"), "{text}");
+    let text = kubectl(&["explain", "auditpolicy.spec.enforce.intercept"]).await?;
+    ensure!(text.contains("stdin"), "{text}");
+    Ok(())
+}
