@@ -1,0 +1,293 @@
+//! `audit`: what is recorded, where the record goes, and what happens when it cannot.
+
+use serde::{Deserialize, Serialize};
+
+use crate::parse::Problems;
+use crate::value::keyword::keyword_enum;
+use crate::value::{ByteSize, KeyPrefix, PemOrFile, Secret};
+
+keyword_enum! {
+    /// `audit.format`
+    #[derive(Default)]
+    pub enum AuditFormat {
+        /// Nothing is recorded.
+        #[default]
+        None = "none",
+        /// ContainerSSH's binary format.
+        Binary = "binary",
+    }
+    refused {
+        "asciinema" => "is not supported by this version: record \"binary\" and convert with containerssh-auditlog-tool",
+        "audit" => "is the old name of \"binary\": use that",
+    }
+}
+
+keyword_enum! {
+    /// `audit.storage`
+    #[derive(Default)]
+    pub enum AuditStorage {
+        /// Nowhere.
+        #[default]
+        None = "none",
+        /// Files in `audit.file.directory`.
+        File = "file",
+        /// Objects in an S3 bucket.
+        S3 = "s3",
+    }
+}
+
+keyword_enum! {
+    /// `audit.onFailure`: what happens to a session that can no longer be recorded.
+    #[derive(Default)]
+    pub enum OnFailure {
+        /// It ends.
+        #[default]
+        Deny = "deny",
+        /// It goes on, and the gap is recorded once that is possible again.
+        Allow = "allow",
+    }
+}
+
+keyword_enum! {
+    /// `audit.spool.onFull`: what happens when the spool is full.
+    #[derive(Default)]
+    pub enum OnFull {
+        /// Sessions wait for room.
+        #[default]
+        Block = "block",
+        /// As a failed record, by `audit.onFailure`.
+        Deny = "deny",
+        /// Records are dropped and the gap is recorded.
+        Drop = "drop",
+    }
+}
+
+/// `audit`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Audit {
+    /// Whether anything is recorded.
+    pub enable: bool,
+    /// In which format.
+    pub format: AuditFormat,
+    /// Where to.
+    pub storage: AuditStorage,
+    /// For storage `file`.
+    pub file: FileStorage,
+    /// For storage `s3`.
+    pub s3: S3,
+    /// Which contents are recorded, besides what happened.
+    pub intercept: Intercept,
+    /// What happens to a session that can no longer be recorded.
+    pub on_failure: OnFailure,
+    /// The store between the session and its destination.
+    pub spool: Spool,
+    /// Which policy this section comes from. Recorded, never interpreted.
+    pub policy: AuditPolicyInfo,
+}
+
+/// `audit.file`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct FileStorage {
+    /// One file per connection, named by its id.
+    pub directory: String,
+}
+
+/// `audit.s3`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct S3 {
+    /// The spool's directory.
+    pub local: String,
+    /// Static credentials. Absent, with no files either: the SDK's chain (environment, web identity, container, instance).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<Secret>,
+    /// See `access_key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<Secret>,
+    /// File with the access key; read again as it is rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key_file: Option<String>,
+    /// File with the secret key; read again as it is rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_file: Option<String>,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// Base URL of a store that is not Amazon's. Empty for Amazon's.
+    pub endpoint: String,
+    /// Certificate authorities of the endpoint: PEM text or a file name. Absent: those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cacert: Option<PemOrFile>,
+    /// Canned ACL of the objects. Empty for the bucket's default.
+    pub acl: String,
+    /// Bucket in the path rather than in the host name: MinIO and most others need it.
+    pub path_style_access: bool,
+    /// Size of a part of a multipart upload, bytes.
+    pub upload_part_size: u64,
+    /// Parts uploaded at once, over all records.
+    pub parallel_uploads: u32,
+    /// What S3's user metadata says about the client.
+    pub metadata: S3Metadata,
+    /// What object keys begin with.
+    pub prefix: KeyPrefix,
+}
+
+/// `audit.s3.metadata`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct S3Metadata {
+    /// The client's address.
+    pub ip: bool,
+    /// The user name.
+    pub username: bool,
+}
+
+/// `audit.intercept`: contents that are recorded. That something happened is always recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Intercept {
+    /// What the client types.
+    pub stdin: bool,
+    /// What programs print.
+    pub stdout: bool,
+    /// What programs print as errors.
+    pub stderr: bool,
+    /// Passwords clients log in with.
+    pub passwords: bool,
+}
+
+/// `audit.spool`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Spool {
+    /// Most bytes it may hold.
+    pub size: ByteSize,
+    /// What happens then.
+    pub on_full: OnFull,
+}
+
+/// `audit.policy`: opaque to the gateway; stands in S3 metadata, metrics and status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AuditPolicyInfo {
+    /// Hash of the effective policy.
+    pub hash: String,
+    /// Names of the policies it was made from.
+    pub sources: Vec<String>,
+}
+
+impl Default for FileStorage {
+    fn default() -> Self {
+        Self { directory: "/var/log/audit".to_owned() }
+    }
+}
+
+/// S3's bounds for a part (all but the last).
+const MIN_PART: u64 = 5 * 1024 * 1024;
+const MAX_PART: u64 = 5 * 1024 * 1024 * 1024;
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            local: "/var/lib/audit".to_owned(),
+            access_key: None,
+            secret_key: None,
+            access_key_file: None,
+            secret_key_file: None,
+            bucket: String::new(),
+            region: String::new(),
+            endpoint: String::new(),
+            cacert: None,
+            acl: String::new(),
+            path_style_access: false,
+            upload_part_size: MIN_PART,
+            parallel_uploads: 20,
+            metadata: S3Metadata::default(),
+            prefix: KeyPrefix::default(),
+        }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { size: ByteSize::gib(10), on_full: OnFull::default() }
+    }
+}
+
+/// A spool smaller than this could not hold the records of the sessions it lets in.
+const MIN_SPOOL: u64 = 16 * 1024 * 1024;
+
+/// Uploads at once: beyond this, memory for their parts exceeds any gateway's.
+const MAX_UPLOADS: u32 = 1000;
+
+impl Audit {
+    /// Whether records are written at all.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.enable && self.format != AuditFormat::None && self.storage != AuditStorage::None
+    }
+
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        if !self.enable {
+            return;
+        }
+        // Each of the three switches alone would silently record nothing; ContainerSSH's default is that.
+        if self.format == AuditFormat::None {
+            problems.invalid("audit.format", "is none, so nothing would be recorded: set it, or set audit.enable to false");
+        }
+        match self.storage {
+            AuditStorage::None => problems
+                .invalid("audit.storage", "is none, so nothing would be recorded: set it, or set audit.enable to false"),
+            AuditStorage::File if !self.file.directory.starts_with('/') => {
+                problems.invalid("audit.file.directory", "must be an absolute path");
+            }
+            AuditStorage::File => {}
+            AuditStorage::S3 => self.s3.check(problems),
+        }
+        if self.spool.size.bytes() < MIN_SPOOL {
+            problems.invalid("audit.spool.size", "must be at least 16Mi");
+        }
+    }
+}
+
+impl S3 {
+    fn check(&self, problems: &mut Problems) {
+        let mut wrong = |name: &str, message: &str| problems.invalid(format!("audit.s3.{name}"), message);
+        if !self.local.starts_with('/') {
+            wrong("local", "must be an absolute path");
+        }
+        if self.bucket.is_empty() {
+            wrong("bucket", "is missing");
+        }
+        if self.region.is_empty() && self.endpoint.is_empty() {
+            wrong("region", "is missing (it may be left out only beside an endpoint)");
+        }
+        if !self.endpoint.is_empty() && !["http://", "https://"].iter().any(|s| self.endpoint.starts_with(s)) {
+            wrong("endpoint", "must begin with http:// or https://");
+        }
+        if self.access_key.is_some() != self.secret_key.is_some() {
+            wrong("secretKey", "accessKey and secretKey belong together");
+        }
+        if self.access_key_file.is_some() != self.secret_key_file.is_some() {
+            wrong("secretKeyFile", "accessKeyFile and secretKeyFile belong together");
+        }
+        if self.access_key.is_some() && self.access_key_file.is_some() {
+            wrong("accessKeyFile", "accessKey is set as well: give one of them");
+        }
+        let files = [("accessKeyFile", &self.access_key_file), ("secretKeyFile", &self.secret_key_file)];
+        for (name, file) in files {
+            if file.as_ref().is_some_and(|file| !file.starts_with('/')) {
+                wrong(name, "must be an absolute path");
+            }
+        }
+        if !(MIN_PART..=MAX_PART).contains(&self.upload_part_size) {
+            wrong("uploadPartSize", "must be between 5242880 (5 MiB) and 5368709120 (5 GiB): S3 takes no other parts");
+        }
+        if !(1..=MAX_UPLOADS).contains(&self.parallel_uploads) {
+            wrong("parallelUploads", "must be between 1 and 1000");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What to say about a key that has no effect here.
+
+/// Keys of ContainerSSH that this version does not implement, with what to do instead. List indices are left out.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("configserver", ""),
+    ("docker", "use backend \"kubernetes\""),
+    ("dockerrun", "it was removed from ContainerSSH as well"),
+    ("kuberun", "it was removed from ContainerSSH as well: use kubernetes"),
+    ("sshproxy", "use backend \"kubernetes\""),
+    ("geoip", ""),
+    ("auth.url", "set auth.password.webhook.url and auth.publicKey.webhook.url"),
+    ("auth.pubkey", "set auth.publicKey.method"),
+    ("auth.gssapi", ""),
+    ("auth.keyboardInteractive", ""),
+    ("auth.authz", ""),
+    ("auth.password.kerberos", ""),
+    ("auth.password.webhook.curves", "the TLS library's choice is used"),
+    ("auth.password.webhook.cipher", "the TLS library's choice is used"),
+    ("auth.publicKey.webhook.curves", "the TLS library's choice is used"),
+    ("auth.publicKey.webhook.cipher", "the TLS library's choice is used"),
+    ("kubernetes.pod.createMissingPods", ""),
+    ("kubernetes.pod.agentPath", "there is no guest agent, and none is needed"),
+    ("security.forceCommand", ""),
+    ("security.env", ""),
+    ("security.command", ""),
+    ("security.shell", ""),
+    ("security.subsystem", "list the allowed ones in kubernetes.pod.subsystems"),
+    ("security.tty", ""),
+    ("security.signal", ""),
+    ("security.maxSessions", "use ssh.limits.sessionsPerConnection"),
+    ("audit.intercept.forwarding", "there is no forwarding yet"),
+    ("log.file", "lines go to stdout"),
+    ("log.syslog", "lines go to stdout"),
+    ("metrics.key", "it is served without TLS"),
+    ("metrics.cert", "it is served without TLS"),
+    ("metrics.clientcacert", "it is served without TLS"),
+    ("metrics.tlsVersion", "it is served without TLS"),
+    ("metrics.curves", "it is served without TLS"),
+    ("metrics.cipher", "it is served without TLS"),
+    ("health.key", "it is served without TLS"),
+    ("health.cert", "it is served without TLS"),
+    ("health.clientcacert", "it is served without TLS"),
+    ("health.tlsVersion", "it is served without TLS"),
+    ("health.curves", "it is served without TLS"),
+    ("health.cipher", "it is served without TLS"),
+    ("health.client", ""),
+];
+
+/// Keys further apart than this are different words. 1 is equality, 0 is nothing in common.
+const ALIKE: f64 = 0.6;
+
+/// The message for a key that is not among `known`. `path` is the key's full path.
+pub(super) fn explain(path: &str, key: &str, known: &[&str]) -> String {
+    if let Some((_, instead)) = UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == path) {
+        let colon = if instead.is_empty() { "" } else { ": " };
+        return format!("{path} is not supported by this version{colon}{instead}");
+    }
+    match nearest(key, known) {
+        Some(near) => format!("unknown key {path} (did you mean {near:?}?)"),
+        None if known.is_empty() => format!("unknown key {path} (no keys are known here)"),
+        None => format!("unknown key {path} (known keys here: {})", list(known)),
+    }
+}
+
+fn list(known: &[&str]) -> String {
+    const SHOWN: usize = 30;
+    let mut sorted = known.to_vec();
+    sorted.sort_unstable();
+    let more = if sorted.len() > SHOWN { ", …" } else { "" };
+    sorted.truncate(SHOWN);
+    format!("{}{more}", sorted.join(", "))
+}
+
+fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    // The comparison is quadratic, and no known key is longer.
+    const LONGEST: usize = 64;
+    if key.len() > LONGEST {
+        return None;
+    }
+    let lower = key.to_lowercase();
+    let alike = |candidate: &str| strsim::normalized_damerau_levenshtein(&lower, &candidate.to_lowercase());
+    known
+        .iter()
+        .map(|candidate| (*candidate, alike(candidate)))
+        .filter(|(_, alike)| *alike >= ALIKE)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(candidate, _)| candidate)
+}
