@@ -1,0 +1,180 @@
+//! `SSHGateway`: an SSH server that gives every connection a pod of its own.
+
+mod authentication;
+mod backend;
+mod ssh;
+mod status;
+mod workload;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    authentication::{
+        Authentication, AuthorizedKeysSource, PasswordAuthentication, PublicKeyAuthentication, Webhook,
+    },
+    backend::{
+        Backend, CONSENT_ANNOTATION, ConnectionMode, KubernetesBackend, PodSpecDocument, PodTemplate,
+        Timeouts, namespace_consents,
+    },
+    ssh::{ConnectionLimits, KeepAlive, Ssh},
+    status::{ReplicaStatus, SSHGatewayStatus, StatusAudit},
+    workload::{
+        Drain, ExternalTrafficPolicy, GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch,
+        PullPolicy, Service, ServiceType, TemplateMetadata, WorkloadTemplate,
+    },
+};
+use crate::{AuditTier, SpoolDemand, defaults};
+
+/// The gateway that the user wants.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "containerssh.io",
+    version = "v1alpha1",
+    kind = "SSHGateway",
+    plural = "sshgateways",
+    singular = "sshgateway",
+    shortname = "sshgw",
+    category = "ssh",
+    namespaced,
+    status = "SSHGatewayStatus",
+    derive = "PartialEq",
+    doc = "SSHGateway is an SSH server: it authenticates users, starts a pod for each connection, runs their sessions in it, records them as the AuditPolicies of its namespace demand, and deletes the pod.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas.ready",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether users can connect"
+    ),
+    printcolumn(
+        name = "Address",
+        type_ = "string",
+        json_path = ".status.address",
+        description = "Where users connect to"
+    ),
+    printcolumn(
+        name = "Sessions",
+        type_ = "integer",
+        json_path = ".status.sessions",
+        description = "Sessions at this time"
+    ),
+    printcolumn(
+        name = "Policy",
+        type_ = "string",
+        json_path = ".status.audit.policy",
+        description = "Audit policies that apply"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Replicas",
+        type_ = "integer",
+        json_path = ".status.replicas.ready",
+        description = "Gateway pods that are ready",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why the gateway is ready or not",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Policy Hash",
+        type_ = "string",
+        json_path = ".status.audit.hash",
+        description = "Hash of the effective audit settings",
+        priority = 1
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 52")
+        .message("metadata.name: at most 52 characters, so that names derived from it stay within 63"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name: begin with a letter and use only a-z, 0-9 and '-', because a Service gets this name")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SSHGatewaySpec {
+    /// Number of gateway pods. An autoscaler may own it through the scale subresource; leave it out of the
+    /// manifest then. Default: 2.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub replicas: i32,
+
+    /// Image of the gateway. Default: that of the operator's release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^\S+$"))]
+    pub image: Option<String>,
+
+    /// When the kubelet pulls the gateway's image. Default: IfNotPresent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<PullPolicy>,
+
+    /// Resources of each gateway pod. Default: requests of 100m CPU and 128Mi memory, no limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// The Service that users connect to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+
+    /// The SSH protocol's settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
+
+    /// Who may log in, and how. At least one method.
+    pub authentication: Authentication,
+
+    /// Where sessions run.
+    pub backend: Backend,
+
+    /// What this gateway asks of its audit. Where an AuditPolicy enforces a field, only a stricter wish
+    /// counts; status.audit.effective shows the result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditTier>,
+
+    /// Where audit records wait for their upload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<GatewaySpool>,
+
+    /// How a gateway pod stops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+
+    /// The gateway's own log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+
+    /// The gateway pods themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<WorkloadTemplate>,
+
+    /// The NetworkPolicy around the gateway pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicySwitch>,
+}
+
+fn default_replicas() -> i32 {
+    defaults::REPLICAS
+}
+
+impl SSHGatewaySpec {
+    /// What the gateway asks of its audit: `spec.audit`, and the medium and size of `spec.spool`, which are
+    /// wishes as well. Where both speak, the stricter counts.
+    #[must_use]
+    pub fn wish(&self) -> Option<AuditTier> {
+        let Some(spool) = &self.spool else { return self.audit.clone() };
+        let mut wish = self.audit.clone().unwrap_or_default();
+        let demanded = wish.spool.unwrap_or_default();
+        wish.spool = Some(SpoolDemand {
+            medium: demanded.medium.max(spool.medium),
+            size: demanded.size.max(spool.size),
+            on_full: demanded.on_full,
+        });
+        Some(wish)
+    }
+}

@@ -1,0 +1,217 @@
+//! The gateway as a workload: its pods, its Service, its log, its spool.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, Toleration};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Size, Span, SpoolMedium, schema};
+
+choice! {
+    /// When an image is pulled.
+    #[derive(Default)]
+    pub enum PullPolicy {
+        /// Before every start.
+        Always,
+        /// Where the node lacks it.
+        #[default]
+        IfNotPresent,
+        /// Not at all.
+        Never,
+    }
+}
+
+/// The Service that users connect to.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.externalTrafficPolicy) || (has(self.type) && self.type != 'ClusterIP')")
+    .message("externalTrafficPolicy goes with type: LoadBalancer or NodePort only"))]
+pub struct Service {
+    /// ClusterIP is reachable within the cluster, NodePort on every node, LoadBalancer by the cloud's load
+    /// balancer. Default: ClusterIP.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<ServiceType>,
+
+    /// Port of the Service. Default: 22.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<i32>,
+
+    /// Annotations of the Service, such as those that configure a load balancer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    pub annotations: BTreeMap<String, String>,
+
+    /// Local keeps the users' addresses, which the audit records, and sends connections only to nodes with a
+    /// gateway pod. Cluster hides them behind a node's. Default: Local.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+}
+
+choice! {
+    /// Kind of Service.
+    #[derive(Default)]
+    pub enum ServiceType {
+        /// Within the cluster.
+        #[default]
+        ClusterIP,
+        /// On every node.
+        NodePort,
+        /// By the cloud's load balancer.
+        LoadBalancer,
+    }
+}
+
+choice! {
+    /// How a Service takes traffic from outside.
+    #[derive(Default)]
+    pub enum ExternalTrafficPolicy {
+        /// By way of any node.
+        Cluster,
+        /// On the node it arrives at.
+        #[default]
+        Local,
+    }
+}
+
+/// Where audit records wait for their upload.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.storageClassName) || !has(self.medium) || self.medium == 'Persistent'")
+    .message("storageClassName goes with medium: Persistent only"))]
+pub struct GatewaySpool {
+    /// EmptyDir lives as long as the gateway pod, Persistent is a volume for each pod that outlives it. A
+    /// policy may demand Persistent. Default: EmptyDir.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium: Option<SpoolMedium>,
+
+    /// Size for each gateway pod, such as 10Gi. A policy may demand more. Default: 10Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+
+    /// Storage class of the volumes. Default: the cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+/// How a gateway pod stops.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drain {
+    /// How long a pod that was told to stop waits for its sessions before it ends them. Default: 60s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+/// The gateway's own log.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Log {
+    /// Least severity that is written. Default: Notice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LogLevel>,
+
+    /// JSON is one object a line, Text is for people. Default: JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LogFormat>,
+}
+
+choice! {
+    /// Severity, as ContainerSSH names it.
+    #[derive(Default)]
+    pub enum LogLevel {
+        /// Everything.
+        Debug,
+        /// What happens.
+        Info,
+        /// What an administrator cares about.
+        #[default]
+        Notice,
+        /// What may become a fault.
+        Warning,
+        /// Faults.
+        Error,
+    }
+}
+
+choice! {
+    /// Form of the log.
+    #[derive(Default)]
+    pub enum LogFormat {
+        /// One JSON object a line.
+        #[default]
+        JSON,
+        /// Tab-separated text.
+        Text,
+    }
+}
+
+/// The gateway pods.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.serviceAccountName) && has(self.serviceAccountAnnotations))")
+    .message("serviceAccountAnnotations go on the ServiceAccount that the operator makes: remove serviceAccountName, or annotate that account yourself"))]
+pub struct WorkloadTemplate {
+    /// Labels and annotations of the pods. Keys under containerssh.io and app.kubernetes.io are the
+    /// operator's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+
+    /// Labels of the nodes that the pods may run on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints of nodes that the pods tolerate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub tolerations: Vec<Toleration>,
+
+    /// Where the pods like to run. Default: spread over nodes and zones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+
+    /// Priority class of the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// ServiceAccount of the pods, in the gateway's namespace; the operator grants it the rights on the
+    /// users' pods. Default: one that the operator makes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub service_account_name: Option<String>,
+
+    /// Annotations of the ServiceAccount that the operator makes, such as eks.amazonaws.com/role-arn for the
+    /// credentials type WorkloadIdentity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    pub service_account_annotations: BTreeMap<String, String>,
+}
+
+/// Labels and annotations.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateMetadata {
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The NetworkPolicy around the gateway pods.
+#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkPolicySwitch {
+    /// Whether the operator makes one: in on the SSH and metrics ports, out to DNS, the API server, the
+    /// storage and the webhooks. Default without networkPolicy: true.
+    pub enabled: bool,
+}

@@ -1,0 +1,205 @@
+//! What lost in a merge, so that somebody can be told.
+
+use std::fmt;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{EffectiveAudit, PolicyInput, input::Tiers, lattice};
+use crate::{AuditFormat, AuditTier, Demand};
+
+/// Who says something.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// Policy: an AuditPolicy. Gateway: the gateway's spec.audit. Baseline: the operator's own settings.
+    pub kind: OriginKind,
+    /// Name of the AuditPolicy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+choice! {
+    /// Kind of whoever says something.
+    #[derive(PartialOrd, Ord)]
+    pub enum OriginKind {
+        /// An AuditPolicy.
+        Policy,
+        /// The gateway itself.
+        Gateway,
+        /// The operator's own settings.
+        Baseline,
+    }
+}
+
+impl Origin {
+    /// An AuditPolicy.
+    #[must_use]
+    pub fn policy(name: &str) -> Self {
+        Self { kind: OriginKind::Policy, name: Some(name.to_owned()) }
+    }
+
+    /// The gateway itself.
+    #[must_use]
+    pub fn gateway() -> Self {
+        Self { kind: OriginKind::Gateway, name: None }
+    }
+
+    /// The operator's own settings.
+    #[must_use]
+    pub fn baseline() -> Self {
+        Self { kind: OriginKind::Baseline, name: None }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.name.as_deref()) {
+            (OriginKind::Policy, name) => write!(f, "AuditPolicy {}", name.unwrap_or("(unnamed)")),
+            (OriginKind::Gateway, _) => f.write_str("the gateway's spec.audit"),
+            (OriginKind::Baseline, _) => f.write_str("the operator's baseline"),
+        }
+    }
+}
+
+/// Something that somebody asked for and did not get.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Conflict {
+    /// Two policies of one tier contradict each other about a privacy field. `loser` is not Accepted.
+    Contradiction {
+        /// Path of the field.
+        field: &'static str,
+        /// Name of the policy whose demand counts.
+        winner: String,
+        /// Name of the policy whose demand does not.
+        loser: String,
+    },
+    /// Two policies name different storage. `loser` is programmed in part only.
+    Storage {
+        /// Name of the policy whose storage counts.
+        winner: String,
+        /// Name of the policy whose storage does not.
+        loser: String,
+    },
+    /// The gateway asks for something that its policies do not admit.
+    Wish {
+        /// Path of the field below `spec.audit`.
+        field: &'static str,
+    },
+}
+
+impl Conflict {
+    /// Name of the policy that lost, if one did.
+    #[must_use]
+    pub fn loser(&self) -> Option<&str> {
+        match self {
+            Self::Contradiction { loser, .. } | Self::Storage { loser, .. } => Some(loser),
+            Self::Wish { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contradiction { field, winner, loser } => write!(
+                f,
+                "{field} of AuditPolicy {loser} contradicts that of AuditPolicy {winner}, which counts; give both the same value, or change spec.priority"
+            ),
+            Self::Storage { winner, loser } => write!(
+                f,
+                "storage of AuditPolicy {loser} is not used, because that of AuditPolicy {winner} counts; remove one, or change spec.priority"
+            ),
+            Self::Wish { field } => write!(
+                f,
+                "{field} of spec.audit or spec.spool is not granted, because audit policies demand otherwise; status.audit.effective has the value that counts"
+            ),
+        }
+    }
+}
+
+/// Finds everything that lost, in a fixed order.
+pub(super) fn find(tiers: &Tiers<'_>, wish: &AuditTier, effective: &EffectiveAudit) -> Vec<Conflict> {
+    let mut found = contradictions(&tiers.enforce);
+    found.extend(storage(&tiers.enforce));
+    found.extend(contradictions(&tiers.default));
+    // Default storage that nobody uses is no conflict: it is there to be overridden.
+    if tiers.enforce.iter().all(|(_, tier)| tier.storage.is_none()) && wish.storage.is_none() {
+        found.extend(storage(&tiers.default));
+    }
+    found.extend(refused(wish, effective).map(|field| Conflict::Wish { field }));
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn contradictions(tier: &[(&PolicyInput, &AuditTier)]) -> Vec<Conflict> {
+    let fields = lattice::demands(&AuditTier::default()).map(|(path, _)| path);
+    let mut found = Vec::new();
+    for field in fields {
+        let demand = |tier: &AuditTier| lattice::demands(tier).find(|(path, _)| *path == field)?.1;
+        let mut stating = tier.iter().filter_map(|(policy, tier)| Some((policy, demand(tier)?)));
+        let Some((winner, settled)) = stating.next() else { continue };
+        found.extend(stating.filter(|(_, demand)| *demand != settled).map(|(loser, _)| {
+            Conflict::Contradiction { field, winner: winner.name.clone(), loser: loser.name.clone() }
+        }));
+    }
+    found
+}
+
+fn storage(tier: &[(&PolicyInput, &AuditTier)]) -> Vec<Conflict> {
+    let mut stating = tier.iter().filter_map(|(policy, tier)| Some((policy, tier.storage.as_ref()?)));
+    let Some((winner, settled)) = stating.next() else { return Vec::new() };
+    stating
+        .filter(|(_, storage)| *storage != settled)
+        .map(|(loser, _)| Conflict::Storage { winner: winner.name.clone(), loser: loser.name.clone() })
+        .collect()
+}
+
+/// Paths of the wishes that did not come true.
+fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item = &'static str> {
+    fn differs<T: PartialEq>(wish: Option<T>, effective: &T) -> bool {
+        wish.is_some_and(|wish| wish != *effective)
+    }
+    let spool = wish.spool.unwrap_or_default();
+    let sessions = wish.sessions.unwrap_or_default();
+    let intercept = wish.intercept.unwrap_or_default();
+    let recorded = |demand: Option<Demand>| demand.map(|demand| demand == Demand::Require);
+    let recording = effective.format == AuditFormat::Binary;
+    let subsystems = wish.allow.as_ref().and_then(|allow| allow.subsystems.as_ref());
+    let admitted = effective.allow.subsystems.as_ref();
+    [
+        ("format", differs(wish.format, &effective.format)),
+        ("intercept.stdin", differs(recorded(intercept.stdin), &effective.intercept.stdin)),
+        ("intercept.stdout", differs(recorded(intercept.stdout), &effective.intercept.stdout)),
+        ("intercept.stderr", differs(recorded(intercept.stderr), &effective.intercept.stderr)),
+        ("intercept.passwords", differs(recorded(intercept.passwords), &effective.intercept.passwords)),
+        (
+            "storage",
+            recording
+                && wish.storage.as_ref().map(|storage| &storage.s3)
+                    != effective.storage.as_ref().map(|storage| &storage.s3)
+                && wish.storage.is_some(),
+        ),
+        ("spool.medium", differs(spool.medium, &effective.spool.medium)),
+        ("spool.size", differs(spool.size, &effective.spool.size)),
+        ("spool.onFull", differs(spool.on_full, &effective.spool.on_full)),
+        ("onFailure", differs(wish.on_failure, &effective.on_failure)),
+        (
+            "sessions.maxDuration",
+            sessions.max_duration.is_some() && sessions.max_duration != effective.sessions.max_duration,
+        ),
+        (
+            "sessions.idleTimeout",
+            sessions.idle_timeout.is_some() && sessions.idle_timeout != effective.sessions.idle_timeout,
+        ),
+        (
+            "allow.subsystems",
+            subsystems.is_some_and(|wished| {
+                admitted.is_some_and(|admitted| wished.iter().any(|name| !admitted.contains(name)))
+            }),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(path, refused)| refused.then_some(path))
+}

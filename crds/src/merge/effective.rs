@@ -1,0 +1,181 @@
+//! What comes out of a merge.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::conflict::Origin;
+use crate::{
+    Allow, AuditFormat, AuditTier, Demand, OnFailure, OnFull, S3Storage, SessionLimits, Size, SpoolMedium,
+    defaults,
+};
+
+/// The settings that result from all policies and the gateway's own wish.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveAudit {
+    /// How sessions are recorded.
+    pub format: AuditFormat,
+    /// Which contents are recorded.
+    pub intercept: EffectiveIntercept,
+    /// Where records go; absent where nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<EffectiveStorage>,
+    /// Where records wait for their upload.
+    pub spool: EffectiveSpool,
+    /// What happens to a session that can no longer be recorded.
+    pub on_failure: OnFailure,
+    /// Limits on sessions; absent limits do not exist.
+    pub sessions: SessionLimits,
+    /// What users may do; absent lists admit everything.
+    pub allow: Allow,
+}
+
+/// Which contents are recorded.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveIntercept {
+    /// What users type or send.
+    pub stdin: bool,
+    /// What programs print on standard output.
+    pub stdout: bool,
+    /// What programs print on standard error.
+    pub stderr: bool,
+    /// Passwords that users log in with.
+    pub passwords: bool,
+}
+
+/// Where records go, and who says so.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveStorage {
+    /// The bucket.
+    pub s3: S3Storage,
+    /// Who gives it. A policy's secretRef is in the operator's namespace, a gateway's in its own.
+    pub from: Origin,
+}
+
+/// Where records wait for their upload.
+#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveSpool {
+    /// Where it lives.
+    pub medium: SpoolMedium,
+    /// Size for each gateway pod.
+    pub size: Size,
+    /// What happens while it is full.
+    pub on_full: OnFull,
+}
+
+impl EffectiveAudit {
+    pub(super) fn new(format: AuditFormat, tier: &AuditTier, storage: Option<EffectiveStorage>) -> Self {
+        let recording = format == AuditFormat::Binary;
+        let required = |demand: Option<Demand>| recording && demand == Some(Demand::Require);
+        let intercept = tier.intercept.unwrap_or_default();
+        let spool = tier.spool.unwrap_or_default();
+        let sessions = tier.sessions.unwrap_or_default();
+        Self {
+            format,
+            intercept: EffectiveIntercept {
+                stdin: required(intercept.stdin),
+                stdout: required(intercept.stdout),
+                stderr: required(intercept.stderr),
+                passwords: required(intercept.passwords),
+            },
+            storage: storage.filter(|_| recording),
+            spool: EffectiveSpool {
+                medium: spool.medium.unwrap_or(SpoolMedium::EmptyDir),
+                size: spool.size.unwrap_or(defaults::SPOOL_SIZE),
+                on_full: spool.on_full.unwrap_or(OnFull::Block),
+            },
+            on_failure: tier.on_failure.unwrap_or(OnFailure::Deny),
+            sessions: SessionLimits {
+                max_duration: sessions.max_duration.and_then(crate::Span::nonzero),
+                idle_timeout: sessions.idle_timeout.and_then(crate::Span::nonzero),
+            },
+            allow: tier.allow.clone().unwrap_or_default(),
+        }
+    }
+
+    /// SHA-256 over canonical JSON (sorted keys, no white space), in lower-case hex: the same settings have
+    /// the same hash, whoever computes it and in whatever order fields are declared.
+    ///
+    /// # Errors
+    /// Where the settings cannot be encoded as JSON.
+    pub fn hash(&self) -> Result<String, serde_json::Error> {
+        let mut text = String::new();
+        canonical(&serde_json::to_value(self)?, &mut text);
+        Ok(hex::encode(Sha256::digest(text)))
+    }
+
+    /// Paths of the fields with an order of strictness that are laxer here than they were `before`.
+    #[must_use]
+    pub fn relaxations(&self, before: &Self) -> Vec<&'static str> {
+        let longer = |now: Option<crate::Span>, before: Option<crate::Span>| {
+            before.is_some_and(|before| now.is_none_or(|now| now > before))
+        };
+        let admits_more = before.allow.subsystems.as_ref().is_some_and(|before| {
+            self.allow.subsystems.as_ref().is_none_or(|now| now.iter().any(|name| !before.contains(name)))
+        });
+        [
+            ("format", self.format < before.format),
+            ("spool.medium", self.spool.medium < before.spool.medium),
+            ("spool.size", self.spool.size < before.spool.size),
+            ("spool.onFull", self.spool.on_full < before.spool.on_full),
+            ("onFailure", self.on_failure < before.on_failure),
+            ("sessions.maxDuration", longer(self.sessions.max_duration, before.sessions.max_duration)),
+            ("sessions.idleTimeout", longer(self.sessions.idle_timeout, before.sessions.idle_timeout)),
+            ("allow.subsystems", admits_more),
+        ]
+        .into_iter()
+        .filter_map(|(path, relaxed)| relaxed.then_some(path))
+        .collect()
+    }
+}
+
+/// JSON with sorted keys. Not left to the map type, whose order depends on a feature that any crate of a
+/// build may switch on.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (i, (key, value)) in entries.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(',');
+                }
+                canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod canonical_tests {
+    use super::*;
+
+    #[test]
+    fn json_is_canonical_whatever_the_order_of_keys() {
+        let mut text = String::new();
+        let value: Value =
+            serde_json::from_str(r#"{ "b": [1, {"z": null, "a": "q\"\n"}], "a": true }"#).unwrap();
+        canonical(&value, &mut text);
+        assert_eq!(text, r#"{"a":true,"b":[1,{"a":"q\"\n","z":null}]}"#);
+    }
+}

@@ -1,0 +1,147 @@
+//! The order of strictness, field by field.
+
+use std::collections::BTreeSet;
+
+use crate::{Allow, AuditTier, Demand, Intercept, SessionLimits, Span, SpoolDemand};
+
+/// The stricter of two values whose order is that of strictness; absence is the laxest.
+fn stricter<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    a.max(b)
+}
+
+/// The shorter of two limits. Zero would mean "no limit" further down, so it counts as absence here.
+fn shorter(a: Option<Span>, b: Option<Span>) -> Option<Span> {
+    match (a.and_then(Span::nonzero), b.and_then(Span::nonzero)) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What is in both lists, sorted; absence admits everything.
+fn in_both(a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
+    let set = |list: &Vec<String>| list.iter().cloned().collect::<BTreeSet<_>>();
+    let list = match (a.map(set), b.map(set)) {
+        (Some(a), Some(b)) => a.intersection(&b).cloned().collect(),
+        (a, b) => a.or(b)?,
+    };
+    Some(list.into_iter().collect())
+}
+
+/// Joins two tiers. `a` is the one of higher precedence, which tells only in the fields without an order.
+pub(super) fn join(a: &AuditTier, b: &AuditTier) -> AuditTier {
+    fieldwise(a, b, Join)
+}
+
+/// Takes each field from `a`, else from `b`.
+pub(super) fn or(a: &AuditTier, b: &AuditTier) -> AuditTier {
+    fieldwise(a, b, Or)
+}
+
+/// Joins tiers that come in order of precedence.
+pub(super) fn join_all<'a>(tiers: impl Iterator<Item = &'a AuditTier>) -> AuditTier {
+    tiers.fold(AuditTier::default(), |joined, tier| join(&joined, tier))
+}
+
+/// How two values of a field become one.
+trait Combine: Copy {
+    fn ordered<T: Ord>(self, a: Option<T>, b: Option<T>) -> Option<T>;
+    fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span>;
+    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>>;
+}
+
+#[derive(Clone, Copy)]
+struct Join;
+impl Combine for Join {
+    fn ordered<T: Ord>(self, a: Option<T>, b: Option<T>) -> Option<T> {
+        stricter(a, b)
+    }
+    fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span> {
+        shorter(a, b)
+    }
+    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
+        in_both(a, b)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Or;
+impl Combine for Or {
+    fn ordered<T: Ord>(self, a: Option<T>, b: Option<T>) -> Option<T> {
+        a.or(b)
+    }
+    fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span> {
+        a.and_then(Span::nonzero).or(b)
+    }
+    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
+        in_both(a.or(b), None)
+    }
+}
+
+/// Written without `..`, so that a new field does not compile until its order is decided.
+fn fieldwise(a: &AuditTier, b: &AuditTier, how: impl Combine) -> AuditTier {
+    let AuditTier { format, intercept, storage, spool, on_failure, sessions, allow } = a;
+    AuditTier {
+        format: how.ordered(*format, b.format),
+        intercept: group(intercept.as_ref(), b.intercept.as_ref(), |a, b| Intercept {
+            stdin: a.stdin.or(b.stdin),
+            stdout: a.stdout.or(b.stdout),
+            stderr: a.stderr.or(b.stderr),
+            passwords: a.passwords.or(b.passwords),
+        }),
+        storage: storage.clone().or_else(|| b.storage.clone()),
+        spool: group(spool.as_ref(), b.spool.as_ref(), |a, b| SpoolDemand {
+            medium: how.ordered(a.medium, b.medium),
+            size: how.ordered(a.size, b.size),
+            on_full: how.ordered(a.on_full, b.on_full),
+        }),
+        on_failure: how.ordered(*on_failure, b.on_failure),
+        sessions: group(sessions.as_ref(), b.sessions.as_ref(), |a, b| SessionLimits {
+            max_duration: how.limit(a.max_duration, b.max_duration),
+            idle_timeout: how.limit(a.idle_timeout, b.idle_timeout),
+        }),
+        allow: group(allow.as_ref(), b.allow.as_ref(), |a, b| Allow {
+            subsystems: how.list(a.subsystems.as_ref(), b.subsystems.as_ref()),
+        }),
+    }
+}
+
+/// Combines two groups of fields of which either may be absent: an absent group states nothing.
+fn group<G: Default>(a: Option<&G>, b: Option<&G>, combine: impl FnOnce(&G, &G) -> G) -> Option<G> {
+    if a.is_none() && b.is_none() {
+        return None;
+    }
+    let nothing = G::default();
+    Some(combine(a.unwrap_or(&nothing), b.unwrap_or(&nothing)))
+}
+
+/// The fields without an order, by path.
+pub(super) fn demands(tier: &AuditTier) -> impl Iterator<Item = (&'static str, Option<Demand>)> + use<> {
+    let intercept = tier.intercept.unwrap_or_default();
+    [
+        ("intercept.stdin", intercept.stdin),
+        ("intercept.stdout", intercept.stdout),
+        ("intercept.stderr", intercept.stderr),
+        ("intercept.passwords", intercept.passwords),
+    ]
+    .into_iter()
+}
+
+/// Paths of the fields that the tier states.
+pub(super) fn stated(tier: &AuditTier) -> impl Iterator<Item = &'static str> + use<> {
+    let spool = tier.spool.unwrap_or_default();
+    let sessions = tier.sessions.unwrap_or_default();
+    [
+        ("format", tier.format.is_some()),
+        ("storage", tier.storage.is_some()),
+        ("spool.medium", spool.medium.is_some()),
+        ("spool.size", spool.size.is_some()),
+        ("spool.onFull", spool.on_full.is_some()),
+        ("onFailure", tier.on_failure.is_some()),
+        ("sessions.maxDuration", sessions.max_duration.is_some()),
+        ("sessions.idleTimeout", sessions.idle_timeout.is_some()),
+        ("allow.subsystems", tier.allow.as_ref().is_some_and(|allow| allow.subsystems.is_some())),
+    ]
+    .into_iter()
+    .chain(demands(tier).map(|(path, demand)| (path, demand.is_some())))
+    .filter_map(|(path, stated)| stated.then_some(path))
+}
