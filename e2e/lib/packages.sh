@@ -6,8 +6,6 @@ E2E_PACKAGES=(
     ca-certificates conntrack containerd containernetworking-plugins busybox-static buildah curl gcc gettext-base iproute2 iptables
     jq kmod libc6-dev openssl procps runc socat util-linux
 )
-# Only `e2e/images` needs these.
-E2E_IMAGE_PACKAGES=(mmdebstrap)
 
 install_packages() {
     local missing=() package
