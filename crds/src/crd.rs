@@ -41,6 +41,15 @@ fn walk(value: &mut Value) {
             {
                 *text = text.replace('\n', " ");
             }
+            // A page on the grammar of quantities, once for each of a pod's resources.
+            if map.contains_key("x-kubernetes-int-or-string")
+                && map
+                    .get("description")
+                    .and_then(Value::as_str)
+                    .is_some_and(|text| text.contains("<quantity>"))
+            {
+                map.insert("description".to_owned(), "A quantity, such as 500m or 128Mi.".into());
+            }
             map.values_mut().for_each(walk);
         }
         Value::Array(items) => items.iter_mut().for_each(walk),

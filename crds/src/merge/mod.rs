@@ -121,15 +121,20 @@ pub fn merge(
 
     let enforced = lattice::join_all(tiers.enforce.iter().map(|(_, tier)| *tier));
     let default = lattice::join_all(tiers.default.iter().map(|(_, tier)| *tier));
-    // What would hold without enforcement; its format may be unsaid as yet.
     let stated = lattice::or(wish, &default);
-    let base = lattice::or(&stated, baseline);
+    // What would hold without enforcement.
+    let mut base = lattice::or(&stated, baseline);
+    if stated.format.is_none() && demands_record(&base) {
+        base.format = Some(AuditFormat::Binary);
+    }
     let joined = lattice::join(&enforced, &base);
 
     let storage = storage(&tiers, wish, baseline);
-    let records = demands_record(&enforced)
-        || (stated.format.is_none() && enforced.format.is_none() && demands_record(&joined));
-    let format = if records { AuditFormat::Binary } else { joined.format.unwrap_or(AuditFormat::None) };
+    let format = match joined.format {
+        _ if demands_record(&enforced) => AuditFormat::Binary,
+        Some(format) => format,
+        None => AuditFormat::None,
+    };
     if format == AuditFormat::Binary && storage.is_none() {
         return Err(MergeError::NoDestination { demanded_by: demander(&tiers, wish) });
     }
