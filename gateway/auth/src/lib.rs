@@ -7,11 +7,38 @@
 //! A public key verdict says whether the key *may* log in; it counts as authenticated only once the client has proven
 //! possession (RFC 4252 section 7), which the SSH layer checks.
 
+//!
+//! [`authenticator`] makes the [`Authenticator`] that a configuration asks for: files of authorized keys ([`keys`]) are
+//! asked first, then the webhook ([`webhook`]).
+
+mod configured;
+pub mod keys;
+pub mod webhook;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use containerssh_backend::{FileValue, MetadataValue};
+
+pub use configured::{AuthConfigError, authenticator};
+
+containerssh_log::codes! {
+    /// Codes of authentication.
+    pub mod code {
+        AUTH_BACKEND_ERROR = "A webhook of authentication gave no usable answer within authTimeout, or one that is no use repeating; the attempt was denied.";
+        AUTH_INVALID_STATUS = "A webhook of authentication answered with an HTTP status other than 200.";
+        AUTH_KEYS_LINE_REFUSED = "A line of an authorized_keys file lists the offered key, but with an option that this version cannot honour or whose condition is not met; the line grants nothing.";
+        AUTH_KEYS_LINE_INVALID = "A line of an authorized_keys file is not a key; it grants nothing.";
+        AUTH_KEYS_READ_FAILED = "A file of authorized keys could not be read; it grants nothing.";
+        AUTH_KEYS_USERNAME_REFUSED = "A user name is not a plain file name, so no file of authorized keys can belong to it.";
+        HTTP_CLIENT_CONNECTION_FAILED = "An HTTP request could not be made or was not answered in time.";
+        HTTP_CLIENT_DECODE_FAILED = "The answer to an HTTP request could not be understood.";
+        HTTP_CLIENT_REDIRECTS_DISABLED = "An HTTP server answered with a redirect, which allowRedirects forbids.";
+        HTTP_CLIENT_REQUEST = "An HTTP request is being made.";
+        HTTP_CLIENT_RESPONSE = "An HTTP request was answered.";
+    }
+}
 
 /// One client's attempt, as the webhooks learn of it.
 #[derive(Debug, Clone)]
