@@ -11,6 +11,8 @@ stage_containerssh-guest-noshell() {
 
 # The machine's own repositories, whichever mirror it uses, less those of other vendors.
 debian_sources() {
+    # Images of Debian come without apt's lists, and then apt names no repository at all.
+    [[ -n $(apt-get indextargets) ]] || apt-get update -qq
     # shellcheck disable=SC2016 # apt's variables
     apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sort -u
 }

@@ -33,6 +33,7 @@ build_tool() {
     local name=$1 dir=$2 packages=(tool)
     # A main package of our own beside the modules' programs.
     [[ -d $E2E_DIR/tools/$name/coredns ]] && packages+=(./coredns)
+    step "building $name (minutes when the Go cache is empty)"
     rm -rf "$E2E_CACHE/tools/$name"-*
     mkdir -p "$dir.part"
     # -mod=readonly and no -buildvcs: what is committed is what is built, whatever GOFLAGS the machine has.
@@ -47,23 +48,26 @@ build_tool() {
     step "built $name"
 }
 
+build_missing() {
+    local name dir
+    for name in "$@"; do
+        dir=$(tool_dir "$name")
+        [[ -d $dir ]] || build_tool "$name" "$dir" || return 1
+    done
+}
+
 build_tools() {
-    local name dir jobs=() job
+    local name job
     mkdir -p "$E2E_CACHE/bin" "$E2E_CACHE/tools"
     # Two scripts at once would build the same things twice, on the same cores.
     exec 8>"$E2E_CACHE/lock"
     flock 8
-    for name in "${E2E_TOOLS[@]}"; do
-        dir=$(tool_dir "$name")
-        [[ ! -d $dir ]] || continue
-        step "building $name (several minutes when the Go cache is empty)"
-        # All at once: a single build leaves cores idle while it compiles its largest package or links.
-        build_tool "$name" "$dir" &
-        jobs+=($!)
-    done
-    for job in "${jobs[@]}"; do
-        wait "$job" || die "a tool did not build"
-    done
+    # Side by side, since one build leaves cores idle while it downloads, compiles its largest package, or links. The
+    # provisioner after Kubernetes, whose libraries it then finds compiled: builds that run at once share nothing.
+    build_missing minio &
+    job=$!
+    build_missing kubernetes local-path-provisioner || die "a tool did not build"
+    wait "$job" || die "a tool did not build"
     for name in "${E2E_TOOLS[@]}"; do
         ln -sf "$(tool_dir "$name")"/* "$E2E_CACHE/bin/"
     done
