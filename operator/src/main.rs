@@ -1,1 +1,53 @@
-fn main() {}
+//! The operator's process: crypto, flags, log, client, run, end.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+use containerssh_log::LogSettings;
+use containerssh_operator::{
+    args::{Args, Settings},
+    code,
+    run,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Lines that are still in the log's queue get this long to be written.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+fn main() -> anyhow::Result<ExitCode> {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        anyhow::bail!("a TLS provider is installed already");
+    }
+    let settings = Settings::from(Args::parse());
+    let log = containerssh_log::init(&LogSettings { level: settings.log_level, format: settings.log_format })?;
+    let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(settings));
+    let code = match ended {
+        Ok(()) => {
+            tracing::info!(code = code::OPERATOR_STOPPED, "The operator ends as it was told to");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(code = code::OPERATOR_FAILED, "{error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    log.flush(LOG_FLUSH);
+    Ok(code)
+}
+
+async fn work(settings: Settings) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        on_signal.cancel();
+    });
+    let client = run::client().await?;
+    tracing::info!(code = code::OPERATOR_STARTED, version = env!("CARGO_PKG_VERSION"), instance = %settings.identity.instance, "The operator starts");
+    Ok(run::run(settings, client, stop).await?)
+}

@@ -1,0 +1,200 @@
+//! Writing children: server-side apply with one field manager, and nothing at all when nothing changed.
+//!
+//! An apply that changes nothing is cheap for etcd, but it still is a request, and every reconcile would send
+//! about ten. So the [`Ledger`] remembers for each child what was applied and the resourceVersion that came back;
+//! while the watch still shows that version, nobody has touched the child, and it is skipped. Whatever changes a
+//! child (a person, a controller that writes its status) moves its version, and the next reconcile applies again.
+//!
+//! An object that stands in the way and is not ours is left alone ([`Error::Foreign`]): a force-apply would take
+//! over a team's own Service that happens to have the gateway's name.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, Preconditions},
+};
+
+use crate::{
+    MANAGER,
+    backoff::lock,
+    children::{Child, ChildKind, Children, NAME_LABEL, NAMESPACE_LABEL, Owner, UID_LABEL, label},
+    error::{Error, within},
+    index::Name,
+    metrics::Metrics,
+};
+use std::sync::Arc;
+
+/// One call to the apiserver; its own limit is 60 s, but whoever takes that long is not worth waiting for.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What became of one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Unchanged,
+    Created,
+    Written,
+}
+
+type Places = HashMap<(ChildKind, Name), Entry>;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    digest: [u8; 32],
+    resource_version: Option<String>,
+}
+
+/// What was applied last, per gateway (by UID). Bounded by the number of children.
+#[derive(Debug, Default)]
+struct Ledger(Mutex<HashMap<String, Places>>);
+
+impl Ledger {
+    fn holds(&self, uid: &str, key: &(ChildKind, Name), entry: &Entry) -> bool {
+        entry.resource_version.is_some() && lock(&self.0).get(uid).and_then(|places| places.get(key)) == Some(entry)
+    }
+
+    fn record(&self, uid: &str, key: (ChildKind, Name), entry: Entry) {
+        lock(&self.0).entry(uid.to_owned()).or_default().insert(key, entry);
+    }
+
+    fn forget(&self, uid: &str, key: &(ChildKind, Name)) {
+        if let Some(places) = lock(&self.0).get_mut(uid) {
+            places.remove(key);
+        }
+    }
+}
+
+/// Writes and deletes children.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    children: Arc<Children>,
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Applier").field("ledger", &self.ledger).finish_non_exhaustive()
+    }
+}
+
+impl Applier {
+    pub fn new(client: Client, children: Arc<Children>, metrics: Arc<Metrics>) -> Self {
+        Self { client, children, ledger: Arc::default(), metrics }
+    }
+
+    pub fn children(&self) -> &Children {
+        &self.children
+    }
+
+    fn api(&self, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// Makes `child` so, if it is not.
+    pub async fn apply(&self, child: &Child, owner: &Owner) -> Result<Outcome, Error> {
+        let key = (child.kind, child.place());
+        let digest = child.digest();
+        let seen = self.children.get(child.kind, &key.1);
+        let outcome = match &seen {
+            Some(seen) => {
+                self.check_ours(child, &seen.metadata, owner)?;
+                let entry = Entry { digest, resource_version: seen.metadata.resource_version.clone() };
+                if self.ledger.holds(&owner.uid, &key, &entry) {
+                    return Ok(Outcome::Unchanged);
+                }
+                Outcome::Written
+            }
+            // Not among ours as far as the watch knows: look before taking a name that may be taken.
+            None => {
+                let api = self.api(child.kind, &child.namespace);
+                let what = || format!("look for {child}");
+                match within(CALL_TIMEOUT, what, api.get_metadata_opt(&child.name)).await? {
+                    Some(found) => {
+                        self.check_ours(child, &found.metadata, owner)?;
+                        Outcome::Written
+                    }
+                    None => Outcome::Created,
+                }
+            }
+        };
+        let api = self.api(child.kind, &child.namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(&child.manifest);
+        let written =
+            within(CALL_TIMEOUT, || format!("apply {child}"), api.patch(&child.name, &params, &patch)).await;
+        self.metrics.wrote(child.kind.as_str(), "apply");
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => return Err(self.recreate_if_immutable(child, seen.map(|s| s.metadata.clone()), error).await),
+        };
+        let resource_version = written.metadata.resource_version;
+        self.ledger.record(&owner.uid, key, Entry { digest, resource_version });
+        Ok(outcome)
+    }
+
+    /// Ours are: this gateway's children, and those that an earlier gateway of the same name left behind orphaned.
+    fn check_ours(&self, child: &Child, found: &ObjectMeta, owner: &Owner) -> Result<(), Error> {
+        let (kind, namespace, name) = (child.kind.as_str().to_owned(), child.namespace.clone(), child.name.clone());
+        let same_place = label(found, NAMESPACE_LABEL) == Some(owner.namespace())
+            && label(found, NAME_LABEL) == Some(owner.name.name.as_str());
+        if !same_place {
+            return Err(Error::Foreign { kind, namespace, name });
+        }
+        let owned_by_another =
+            found.owner_references.iter().flatten().any(|r| r.controller == Some(true) && r.uid != owner.uid);
+        let of_earlier = label(found, UID_LABEL) != Some(owner.uid.as_str());
+        if found.deletion_timestamp.is_some() || (of_earlier && owned_by_another) {
+            return Err(Error::Leaving { kind, namespace, name });
+        }
+        Ok(())
+    }
+
+    /// A StatefulSet's volume claim templates cannot change. It is deleted without its pods, which the next one
+    /// adopts: sessions go on, and new pods get the new volumes.
+    async fn recreate_if_immutable(&self, child: &Child, seen: Option<ObjectMeta>, error: Error) -> Error {
+        let (422, ChildKind::StatefulSet, Some(seen)) = (error.status_code().unwrap_or(0), child.kind, seen) else {
+            return error;
+        };
+        // An invalid pod template is refused with the same code; only a forbidden *update* is mended by recreation.
+        if !error.to_string().contains("updates to statefulset spec for fields other than") {
+            return error;
+        }
+        let orphan = DeleteParams::orphan().preconditions(Preconditions { uid: seen.uid, resource_version: None });
+        let api = self.api(child.kind, &child.namespace);
+        let deleted =
+            within(CALL_TIMEOUT, || format!("recreate {child}"), api.delete(&child.name, &orphan)).await;
+        self.metrics.wrote(child.kind.as_str(), "delete");
+        match deleted {
+            Ok(_) => Error::Leaving {
+                kind: child.kind.as_str().into(),
+                namespace: child.namespace.clone(),
+                name: child.name.clone(),
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// Deletes one of ours; that it is gone already is fine, and so is that it was replaced meanwhile.
+    pub async fn delete(&self, kind: ChildKind, found: &ObjectMeta, uid: &str) -> Result<(), Error> {
+        let name = found.name.clone().unwrap_or_default();
+        let namespace = found.namespace.clone().unwrap_or_default();
+        let params = DeleteParams::background()
+            .preconditions(Preconditions { uid: found.uid.clone(), resource_version: None });
+        let api = self.api(kind, &namespace);
+        let what = || format!("delete {} {namespace}/{name}", kind.as_str());
+        let deleted = within(CALL_TIMEOUT, what, api.delete(&name, &params)).await;
+        self.metrics.wrote(kind.as_str(), "delete");
+        self.ledger.forget(uid, &(kind, Name::within(&namespace, &name)));
+        match deleted {
+            Err(error) if !matches!(error.status_code(), Some(404 | 409)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The gateway is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.ledger.0).remove(uid);
+    }
+}

@@ -1,0 +1,205 @@
+//! The command line, parsed once into [`Settings`]: nothing further in sees a raw flag or reads the environment.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use clap::{Parser, ValueEnum};
+use containerssh_log::{Format, Level};
+
+/// Runs ContainerSSH-compatible gateways from SSHGateway and AuditPolicy objects.
+#[derive(Debug, Parser)]
+#[command(name = "containerssh-operator", version, about)]
+pub struct Args {
+    /// Image of the gateways that name none themselves.
+    #[arg(long, env = "GATEWAY_IMAGE", value_parser = image)]
+    gateway_image: String,
+
+    /// What a gateway records when no AuditPolicy covers it: `baseline` records who connects, from where, and what
+    /// runs, without any content; `deny` keeps the gateway from starting.
+    #[arg(long, value_enum, default_value = "baseline")]
+    no_policy: NoPolicy,
+
+    /// Manage only gateways of this namespace; may be repeated. Without it: all namespaces.
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
+    watch_namespaces: Vec<Namespace>,
+
+    /// Least severe level that is logged: debug, info, notice, warning, error, crit, alert or emerg.
+    #[arg(long, default_value = "info", env = "LOG_LEVEL")]
+    log_level: Level,
+
+    /// Shape of the log: `ljson` (one JSON object per line) or `text`.
+    #[arg(long, default_value = "ljson", env = "LOG_FORMAT")]
+    log_format: Format,
+
+    /// Address of the metrics endpoint, /metrics.
+    #[arg(long, default_value = "0.0.0.0:9100", value_name = "HOST:PORT")]
+    metrics_addr: SocketAddr,
+
+    /// Address of the health endpoints, /livez and /readyz.
+    #[arg(long, default_value = "0.0.0.0:7000", value_name = "HOST:PORT")]
+    health_addr: SocketAddr,
+
+    /// Name of the Lease that elects the one replica that works.
+    #[arg(long, default_value = "containerssh-operator")]
+    lease_name: String,
+
+    /// Namespace of that Lease. Without it: the operator's own.
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<Namespace>,
+
+    /// The operator's pod, by the downward API.
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pod_name: Option<String>,
+
+    /// The operator's namespace, by the downward API: Secrets that an AuditPolicy names live here.
+    #[arg(long, env = "POD_NAMESPACE", hide = true)]
+    pod_namespace: Option<Namespace>,
+
+    /// UID of the operator's pod, by the downward API.
+    #[arg(long, env = "POD_UID", hide = true)]
+    pod_uid: Option<String>,
+}
+
+/// What holds for a gateway that no AuditPolicy covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NoPolicy {
+    Baseline,
+    Deny,
+}
+
+/// A namespace's name: a DNS label.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Namespace(String);
+
+impl Namespace {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Namespace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let inner = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if text.len() <= 63 && inner && edge(text.chars().next()) && edge(text.chars().last()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a namespace is 1 to 63 of a-z, 0-9 and '-', and neither starts nor ends with '-'".into())
+        }
+    }
+}
+
+fn image(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_whitespace) {
+        return Err("an image is a reference such as registry.example.com/containerssh-gateway:1.0".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Who this process is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Holder of the Lease and reporter of Events; unique among the replicas.
+    pub instance: String,
+    /// Where Secrets named by an AuditPolicy live; None outside a cluster until the kubeconfig says.
+    pub namespace: Option<String>,
+}
+
+/// All that the command line decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub gateway_image: String,
+    pub no_policy: NoPolicy,
+    /// Sorted, without repetition; empty = all.
+    pub watch_namespaces: Vec<Namespace>,
+    pub log_level: Level,
+    pub log_format: Format,
+    pub metrics_addr: SocketAddr,
+    pub health_addr: SocketAddr,
+    pub lease_name: String,
+    pub lease_namespace: Option<String>,
+    pub identity: Identity,
+}
+
+impl From<Args> for Settings {
+    fn from(args: Args) -> Self {
+        let mut watch_namespaces = args.watch_namespaces;
+        watch_namespaces.sort();
+        watch_namespaces.dedup();
+        // Outside a cluster there is no downward API: host and process tell two developers apart.
+        let instance = args.pod_name.unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+            format!("{}-{}", host.trim(), std::process::id())
+        });
+        // A StatefulSet or a static pod may reuse its name; the UID keeps two holders of the Lease apart.
+        let instance = match args.pod_uid {
+            Some(uid) if !uid.is_empty() => format!("{instance}_{uid}"),
+            _ => instance,
+        };
+        Self {
+            gateway_image: args.gateway_image,
+            no_policy: args.no_policy,
+            watch_namespaces,
+            log_level: args.log_level,
+            log_format: args.log_format,
+            metrics_addr: args.metrics_addr,
+            health_addr: args.health_addr,
+            lease_name: args.lease_name,
+            lease_namespace: args.lease_namespace.map(|namespace| namespace.0),
+            identity: Identity { instance, namespace: args.pod_namespace.map(|namespace| namespace.0) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(flags: &[&str]) -> Result<Settings, String> {
+        Args::try_parse_from([&["containerssh-operator"], flags].concat())
+            .map(Settings::from)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_image_is_the_only_flag_that_must_be_given() {
+        let settings = parse(&["--gateway-image", "gateway:1"]).unwrap();
+        assert_eq!(settings.no_policy, NoPolicy::Baseline);
+        assert!(settings.watch_namespaces.is_empty());
+        assert_eq!(settings.health_addr.port(), 7000);
+    }
+
+    #[test]
+    fn repeated_namespaces_are_watched_once() {
+        let settings = parse(&[
+            "--gateway-image=g",
+            "--watch-namespace=b",
+            "--watch-namespace=a",
+            "--watch-namespace=b",
+        ])
+        .unwrap();
+        let names: Vec<_> = settings.watch_namespaces.iter().map(Namespace::as_str).collect();
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_no_namespace_is_refused_with_the_rule() {
+        for bad in ["", "-a", "a-", "A", "a.b", "a/b", &"a".repeat(64)] {
+            let error = parse(&["--gateway-image=g", &format!("--watch-namespace={bad}")]).unwrap_err();
+            assert!(error.contains("1 to 63 of a-z"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_image_with_a_space_is_refused() {
+        assert!(parse(&["--gateway-image", "a b"]).unwrap_err().contains("an image is a reference"));
+    }
+
+    #[test]
+    fn two_pods_of_one_name_do_not_share_an_identity() {
+        let one = parse(&["--gateway-image=g", "--pod-name=op-0", "--pod-uid=1"]).unwrap();
+        let two = parse(&["--gateway-image=g", "--pod-name=op-0", "--pod-uid=2"]).unwrap();
+        assert_ne!(one.identity.instance, two.identity.instance);
+    }
+}

@@ -1,0 +1,86 @@
+//! What every reconcile has at hand: clients, the watched stores, and what is remembered between reconciles.
+//!
+//! Written by: the watches (stores, marks), the reconciles (everything else). All of it is a cache: a new leader
+//! starts without and comes to the same result.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use containerssh_crds::SSHGateway;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Client,
+    api::PartialObjectMeta,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use crate::{
+    apply::Applier,
+    args::Settings,
+    backoff::Backoff,
+    events::Events,
+    gather::{audit::GuardedPolicy, pod_check::PodChecks, refs::Reader},
+    index::{Dirty, Name},
+    metrics::Metrics,
+};
+
+/// An SSHGateway as watched: decoded, or the reason why not. One undecodable object would otherwise end the watch of
+/// all.
+pub type GuardedGateway = DeserializeGuard<SSHGateway>;
+
+/// One watched scope: a namespace, or all of them.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    /// None = all namespaces.
+    pub namespace: Option<String>,
+    pub gateways: Store<GuardedGateway>,
+    pub dirty: Arc<Dirty>,
+}
+
+/// Shared by all reconciles.
+pub struct Context {
+    pub client: Client,
+    pub settings: Settings,
+    /// Where the operator runs, and where Secrets named by an AuditPolicy are.
+    pub operator_namespace: String,
+    pub shards: Vec<Shard>,
+    pub policies: Store<GuardedPolicy>,
+    pub policies_dirty: Arc<Dirty>,
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    pub applier: Applier,
+    pub reader: Reader,
+    pub events: Events,
+    pub metrics: Arc<Metrics>,
+    /// For the gateways' `/status`.
+    pub http: reqwest::Client,
+    pub pod_checks: PodChecks,
+    pub gateway_backoff: Backoff<Name>,
+    pub policy_backoff: Backoff<Name>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Metadata of a namespace; None = unknown, or no such namespace.
+    pub fn namespace(&self, name: &str) -> Option<Arc<PartialObjectMeta<Namespace>>> {
+        self.namespaces.get(&ObjectRef::new(name))
+    }
+
+    pub fn labels_of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        Some(self.namespace(namespace)?.metadata.labels.clone().unwrap_or_default())
+    }
+
+    /// Whether this operator manages things in that namespace.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.shards.iter().any(|shard| shard.namespace.as_deref().is_none_or(|own| own == namespace))
+    }
+
+    /// Every gateway of every scope.
+    pub fn gateways(&self) -> Vec<Arc<GuardedGateway>> {
+        self.shards.iter().flat_map(|shard| shard.gateways.state()).collect()
+    }
+}

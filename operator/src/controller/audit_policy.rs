@@ -1,0 +1,217 @@
+//! One policy: which namespaces and gateways it covers, and how many of those obey it. It writes nothing but
+//! status: what a policy does, it does through the gateways.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use containerssh_crds::{
+    AuditPolicy, AuditPolicyStatus, SSHGateway,
+    conditions::{
+        ACCEPTED, AUDIT_POLICY_RESOLVED, Observation, PROGRAMMED, READY, RECONCILING, Reason, STALLED, Status, is_true,
+        remove, upsert,
+    },
+    matches,
+    merge::Conflict,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+
+use super::{bounded, resync};
+use crate::{
+    children::Owner,
+    context::{Context, GuardedGateway},
+    error::Error,
+    gather::audit::{self, GuardedPolicy},
+    index::Name,
+    status,
+};
+
+pub const KIND: &str = "AuditPolicy";
+
+/// Entry for the controller.
+pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Result<Action, Error> {
+    let name = Name { namespace: None, name: audit::name_of(&policy) };
+    let run = reconcile_unbounded(&policy, &name, &context);
+    bounded(KIND, &name, &context.metrics, &context.policy_backoff, run).await
+}
+
+/// How long to wait after a failure.
+pub fn error_policy(policy: Arc<GuardedPolicy>, _error: &Error, context: Arc<Context>) -> Action {
+    let name = Name { namespace: None, name: audit::name_of(&policy) };
+    Action::requeue(context.policy_backoff.failed(name))
+}
+
+async fn reconcile_unbounded(guarded: &GuardedPolicy, name: &Name, context: &Context) -> Result<Action, Error> {
+    let policy = match &guarded.0 {
+        Ok(policy) => policy,
+        Err(invalid) => {
+            let mut next = AuditPolicyStatus { observed_generation: invalid.metadata.generation, ..Default::default() };
+            let message = format!(
+                "this release cannot read the policy ({}), so no gateway takes up changes until that is mended; fix or delete it, or upgrade the operator",
+                invalid.error
+            );
+            let generation = invalid.metadata.generation;
+            // What stands there cannot be read either: a time that never moves keeps the write from repeating.
+            let since = invalid.metadata.creation_timestamp.clone().unwrap_or_else(status::now);
+            status::undecodable(&mut next.conditions, Reason::PolicyUnreadable, &message, generation, &since);
+            status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, None, &next).await?;
+            return Ok(resync());
+        }
+    };
+    if policy.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let facts = gather(context, policy).await?;
+    let known = policy.status.clone().unwrap_or_default();
+    let next = compute(&known, policy.metadata.generation, &facts, &status::now());
+    let wrote =
+        status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, policy.status.as_ref(), &next)
+            .await?;
+    if wrote {
+        for happening in status::happenings(&known.conditions, &next.conditions) {
+            context.events.publish(&policy.object_ref(&()), &happening).await;
+        }
+    }
+    Ok(resync())
+}
+
+/// What a policy's status is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub namespaces: usize,
+    pub gateways: usize,
+    pub programmed: usize,
+    /// Up to [`NAMED`] gateways that do not obey it yet.
+    pub lagging: Vec<String>,
+    /// Demands that another policy of the same tier overrules.
+    pub contradictions: Vec<String>,
+    /// Its storage is not used everywhere.
+    pub overridden: Vec<String>,
+    /// Secrets that it names and that are not there.
+    pub missing: Vec<String>,
+}
+
+/// So many names fit a message that people still read.
+const NAMED: usize = 5;
+
+async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error> {
+    let mut facts = Facts::default();
+    let no_labels = BTreeMap::new();
+    facts.namespaces = (context.namespaces.state().iter())
+        .filter(|namespace| {
+            matches(&policy.spec, &namespace.name_any(), namespace.metadata.labels.as_ref().unwrap_or(&no_labels))
+        })
+        .count();
+    for gateway in context.gateways() {
+        look_at(context, policy, &gateway, &mut facts)?;
+    }
+    facts.lagging.sort();
+    facts.lagging.truncate(NAMED);
+    for list in [&mut facts.contradictions, &mut facts.overridden] {
+        list.sort();
+        list.dedup();
+        list.truncate(NAMED);
+    }
+    for secret in audit::secrets_of(policy) {
+        if context.reader.secret(&context.operator_namespace, &secret).await?.is_none() {
+            facts.missing.push(format!("{}/{secret}", context.operator_namespace));
+        }
+    }
+    Ok(facts)
+}
+
+fn look_at(context: &Context, policy: &AuditPolicy, gateway: &GuardedGateway, facts: &mut Facts) -> Result<(), Error> {
+    let decoded = gateway.0.as_ref().ok();
+    let namespace = gateway.namespace().unwrap_or_default();
+    let labels = |name: &str| context.labels_of(name);
+    if !audit::covers_gateway(policy, &namespace, decoded, labels) {
+        return Ok(());
+    }
+    facts.gateways += 1;
+    let name = Name::of(gateway);
+    let Some(decoded) = decoded else {
+        facts.lagging.push(name.to_string());
+        return Ok(());
+    };
+    let owner = Owner { name: name.clone(), uid: decoded.uid().unwrap_or_default() };
+    let policies = context.policies.state();
+    let Ok(resolved) = audit::resolve(decoded, &owner, &policies, labels, context.settings.no_policy)? else {
+        facts.lagging.push(name.to_string());
+        return Ok(());
+    };
+    if obeys(decoded, &resolved.merged.hash) {
+        facts.programmed += 1;
+    } else {
+        facts.lagging.push(name.to_string());
+    }
+    let this = policy.name_any();
+    for conflict in resolved.conflicts().iter().filter(|conflict| conflict.loser() == Some(this.as_str())) {
+        match conflict {
+            Conflict::Contradiction { .. } => facts.contradictions.push(conflict.to_string()),
+            Conflict::Storage { .. } => facts.overridden.push(conflict.to_string()),
+            Conflict::Wish { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the gateway's status says that every pod applies the settings with this hash.
+fn obeys(gateway: &SSHGateway, hash: &str) -> bool {
+    gateway.status.as_ref().is_some_and(|status| {
+        status.audit.as_ref().is_some_and(|audit| audit.hash == hash)
+            && is_true(&status.conditions, AUDIT_POLICY_RESOLVED)
+    })
+}
+
+fn compute(old: &AuditPolicyStatus, generation: Option<i64>, facts: &Facts, now: &Time) -> AuditPolicyStatus {
+    let mut status = old.clone();
+    let accepted = if !facts.missing.is_empty() {
+        let message =
+            format!("Secret {} (storage.s3.credentials.secretRef) does not exist; create it", facts.missing.join(", "));
+        Observation::new(ACCEPTED, Status::False, Reason::RefNotFound, message)
+    } else if !facts.contradictions.is_empty() {
+        Observation::new(ACCEPTED, Status::False, Reason::Conflicted, facts.contradictions.join("; "))
+    } else {
+        Observation::new(ACCEPTED, Status::True, Reason::Accepted, "The policy is valid")
+    };
+    let counts = format!("{} of {} gateways obey it", facts.programmed, facts.gateways);
+    let programmed = if facts.programmed < facts.gateways {
+        let message = format!("{counts}; waiting for {}", facts.lagging.join(", "));
+        Observation::new(PROGRAMMED, Status::False, Reason::PolicyRollingOut, message)
+    } else if facts.gateways == 0 {
+        Observation::new(PROGRAMMED, Status::True, Reason::NoMatch, "The policy covers no gateway")
+    } else if !facts.overridden.is_empty() {
+        let message = format!("{counts}; {}", facts.overridden.join("; "));
+        Observation::new(PROGRAMMED, Status::True, Reason::PartiallyProgrammed, message)
+    } else {
+        Observation::new(PROGRAMMED, Status::True, Reason::Programmed, counts)
+    };
+    let cause = [&accepted, &programmed].into_iter().find(|observation| observation.status != Status::True).cloned();
+    let ready = match &cause {
+        None => Observation::new(READY, Status::True, Reason::Ready, programmed.message.clone()),
+        Some(cause) => Observation::new(READY, Status::False, cause.reason, cause.message.clone()),
+    };
+    // A contradiction needs a person; the rest comes about by itself or with a Secret.
+    let abnormal = cause.as_ref().map(|cause| {
+        let stalled = cause.reason == Reason::Conflicted;
+        let type_ = if stalled { STALLED } else { RECONCILING };
+        Observation::new(type_, Status::True, cause.reason, cause.message.clone())
+    });
+    for type_ in [STALLED, RECONCILING] {
+        if abnormal.as_ref().is_none_or(|observation| observation.type_ != type_) {
+            remove(&mut status.conditions, type_);
+        }
+    }
+    for observation in [Some(accepted), Some(programmed), Some(ready), abnormal].into_iter().flatten() {
+        upsert(&mut status.conditions, observation, generation, now);
+    }
+    let count = |n: usize| Some(i32::try_from(n).unwrap_or(i32::MAX));
+    status.observed_generation = generation;
+    status.matched_namespaces = count(facts.namespaces);
+    status.matched_gateways = count(facts.gateways);
+    status.programmed_gateways = count(facts.programmed);
+    status
+}
+
+#[cfg(test)]
+#[path = "audit_policy_tests.rs"]
+mod tests;

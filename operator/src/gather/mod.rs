@@ -1,0 +1,144 @@
+//! Everything the plan needs, read from the cluster. What is wrong with what people wrote comes back as findings, all
+//! at once: whoever mends a gateway should not have to do it one error at a time.
+
+pub mod audit;
+pub mod hostkeys;
+pub mod observed;
+pub mod pod_check;
+pub mod pods;
+pub mod refs;
+
+use std::sync::Arc;
+
+use containerssh_crds::{CONSENT_ANNOTATION, SSHGateway, conditions::Reason, namespace_consents};
+
+use crate::{
+    children::Owner,
+    context::Context,
+    error::Error,
+    finding::{Finding, Subject},
+    plan::{Audit, Inputs, hostkeys::HostKeys, pods_namespace},
+};
+use audit::Resolved;
+
+/// What was found out about one gateway.
+#[derive(Debug)]
+pub struct Gathered {
+    /// What is wrong; empty exactly if `inputs` is there.
+    pub findings: Vec<Finding>,
+    /// The audit that applies, if the policies gave any.
+    pub resolved: Option<Resolved>,
+    /// The same with its keys: known even when something else is wrong, so that it can be imposed on a gateway that runs.
+    pub audit: Option<Audit>,
+    pub host_keys: Option<HostKeys>,
+    pub inputs: Option<Inputs>,
+}
+
+/// Reads what a gateway depends on.
+pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Result<Gathered, Error> {
+    let mut findings = Vec::new();
+    let pods = pods_namespace(gateway, owner);
+    let admitted = pods_namespace_admits(context, pods, owner);
+    let may_enter = admitted.is_none();
+    findings.extend(admitted);
+
+    let pod = match pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec) {
+        Ok(pod) => Some(pod),
+        Err(finding) => {
+            findings.push(finding);
+            None
+        }
+    };
+    // A dry run in a namespace that does not let us in would tell what is in there.
+    if may_enter && pod.is_some() {
+        findings.extend(context.pod_checks.check(&context.client, gateway, &owner.name, pods).await?);
+    }
+
+    let (resolved, audit) = audit_of(context, gateway, owner, &mut findings).await?;
+
+    findings.extend(refs::authorized_keys(&context.reader, gateway, owner).await?);
+    let authentication = &gateway.spec.authentication;
+    let password = authentication.password.as_ref().map(|password| &password.webhook);
+    let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
+    let (namespace, reader) = (owner.namespace(), &context.reader);
+    let path = "authentication.password.webhook";
+    let password = refs::webhook(reader, password, path, namespace, &mut findings).await?;
+    let path = "authentication.publicKey.webhook";
+    let public_key = refs::webhook(reader, public_key, path, namespace, &mut findings).await?;
+
+    let found = hostkeys::host_keys(&context.client, reader, &context.metrics, gateway, owner).await?;
+    let host_keys = match found {
+        Ok(keys) => Some(keys),
+        Err(finding) => {
+            findings.push(finding);
+            None
+        }
+    };
+    let inputs = match (&audit, &host_keys, pod) {
+        (Some(audit), Some(host_keys), Some(pod)) if findings.is_empty() => Some(Inputs {
+            gateway: Arc::clone(gateway),
+            owner: owner.clone(),
+            default_image: context.settings.gateway_image.clone(),
+            operator_namespace: context.operator_namespace.clone(),
+            pod,
+            audit: audit.clone(),
+            host_keys: host_keys.clone(),
+            password,
+            public_key,
+        }),
+        _ => None,
+    };
+    Ok(Gathered { findings, resolved, audit, host_keys, inputs })
+}
+
+/// The audit that applies, with its keys.
+pub async fn audit_of(
+    context: &Context,
+    gateway: &SSHGateway,
+    owner: &Owner,
+    findings: &mut Vec<Finding>,
+) -> Result<(Option<Resolved>, Option<Audit>), Error> {
+    let policies = context.policies.state();
+    let labels = |name: &str| context.labels_of(name);
+    let resolved = match audit::resolve(gateway, owner, &policies, labels, context.settings.no_policy)? {
+        Ok(resolved) => resolved,
+        Err(finding) => {
+            findings.push(finding);
+            return Ok((None, None));
+        }
+    };
+    match audit::keys(&resolved, &context.reader, owner, &context.operator_namespace).await? {
+        Ok(keys) => {
+            let audit = resolved.audit(keys);
+            Ok((Some(resolved), Some(audit)))
+        }
+        Err(finding) => {
+            findings.push(finding);
+            Ok((Some(resolved), None))
+        }
+    }
+}
+
+/// A finding if the gateway may not place pods there.
+fn pods_namespace_admits(context: &Context, pods: &str, owner: &Owner) -> Option<Finding> {
+    let refuse = |message: String| Some(Finding::new(Subject::Accepted, Reason::NamespaceNotPermitted, message));
+    let own = owner.namespace();
+    if pods == own {
+        return None;
+    }
+    if !context.watches(pods) {
+        return refuse(format!(
+            "backend.kubernetes.namespace: this operator does not manage namespace {pods}; name another, or have its administrator add --watch-namespace={pods}"
+        ));
+    }
+    let Some(namespace) = context.namespace(pods) else {
+        return refuse(format!("backend.kubernetes.namespace: namespace {pods} does not exist; create it"));
+    };
+    let annotations = namespace.metadata.annotations.clone().unwrap_or_default();
+    if namespace_consents(pods, &annotations, own) {
+        return None;
+    }
+    refuse(format!(
+        "backend.kubernetes.namespace: namespace {pods} does not let gateways of {own} in; its owner allows that with the annotation {CONSENT_ANNOTATION}: {own}"
+    ))
+}

@@ -1,0 +1,203 @@
+//! What the gateway's pods say: which are ready, which policy they apply, how many sessions they carry.
+//!
+//! A rolled-out Secret is not a policy in force: the kubelet syncs volumes within a minute or so, and the gateway may
+//! refuse a file it cannot read. Only the gateway itself knows, so it is asked (`/status`). The answers come from
+//! pods in the team's namespace and are treated as claims: bounded in size and time, and used for status alone.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, ResourceExt,
+    api::ListParams,
+};
+use serde::Deserialize;
+
+use crate::{
+    apply::CALL_TIMEOUT,
+    error::{Error, within},
+};
+
+/// Port of the gateway's health endpoints.
+pub const HEALTH_PORT: u16 = 7000;
+/// A pod on the same network answers in milliseconds; one that does not is as good as silent.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pods asked at once: enough that fifty silent pods do not hold a reconcile for long.
+const ASK_AT_ONCE: usize = 8;
+/// A status is some hundred bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+
+/// One gateway pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayPod {
+    pub name: String,
+    pub ready: bool,
+    /// Being deleted: finishing its sessions.
+    pub leaving: bool,
+    /// None = did not answer.
+    pub report: Option<Report>,
+}
+
+/// The part of `/status` that the operator reads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    #[serde(default)]
+    pub policy_hash: Option<String>,
+    #[serde(default)]
+    pub sessions: u64,
+}
+
+/// All pods of one gateway, in the order of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pods(pub Vec<GatewayPod>);
+
+impl Pods {
+    pub fn sessions(&self) -> u64 {
+        self.0.iter().filter_map(|pod| pod.report.as_ref()).map(|report| report.sessions).sum()
+    }
+
+    pub fn leaving(&self) -> usize {
+        self.0.iter().filter(|pod| pod.leaving).count()
+    }
+
+    /// True when there is a ready pod and every ready pod applies the policy with this hash.
+    pub fn all_apply(&self, hash: &str) -> bool {
+        let mut ready = self.0.iter().filter(|pod| pod.ready && !pod.leaving).peekable();
+        ready.peek().is_some()
+            && ready.all(|pod| pod.report.as_ref().and_then(|r| r.policy_hash.as_deref()) == Some(hash))
+    }
+}
+
+/// Lists the pods and asks those that run.
+pub async fn gather(
+    client: &Client,
+    http: &reqwest::Client,
+    namespace: &str,
+    selector: &BTreeMap<String, String>,
+) -> Result<Pods, Error> {
+    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let params = ListParams::default().labels(&selector.join(",")).match_any();
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let pods = within(CALL_TIMEOUT, || format!("list the pods of {namespace}"), api.list(&params)).await?;
+    let mut pods: Vec<GatewayPod> = stream::iter(pods)
+        .map(|pod| async move {
+            let report = match address(&pod) {
+                Some(ip) => ask(http, &ip).await,
+                None => None,
+            };
+            GatewayPod {
+                name: pod.name_any(),
+                ready: is_ready(&pod),
+                leaving: pod.metadata.deletion_timestamp.is_some(),
+                report,
+            }
+        })
+        .buffer_unordered(ASK_AT_ONCE)
+        .collect()
+        .await;
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Pods(pods))
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn address(pod: &Pod) -> Option<std::net::IpAddr> {
+    let status = pod.status.as_ref()?;
+    (status.phase.as_deref() == Some("Running")).then_some(())?;
+    status.pod_ip.as_deref()?.parse().ok()
+}
+
+async fn ask(http: &reqwest::Client, ip: &std::net::IpAddr) -> Option<Report> {
+    let address = std::net::SocketAddr::new(*ip, HEALTH_PORT);
+    tokio::time::timeout(ASK_TIMEOUT, fetch(http, &format!("http://{address}/status"))).await.ok()?
+}
+
+async fn fetch(http: &reqwest::Client, url: &str) -> Option<Report> {
+    let mut response = http.get(url).send().await.ok()?;
+    // A gateway that drains or is not ready answers 503 with the same body.
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).ok()
+}
+
+/// The client for [`gather`]: no proxy stands between us and a pod, and no pod may send us elsewhere.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(ASK_TIMEOUT)
+        .timeout(ASK_TIMEOUT)
+        .pool_max_idle_per_host(0)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{Router, routing::get};
+
+    fn pod(name: &str, ready: bool, hash: Option<&str>) -> GatewayPod {
+        let report = hash.map(|hash| Report { policy_hash: Some(hash.into()), sessions: 2 });
+        GatewayPod { name: name.into(), ready, leaving: false, report }
+    }
+
+    #[test]
+    fn a_policy_is_in_force_only_when_every_ready_pod_says_so() {
+        assert!(!Pods(vec![]).all_apply("h"));
+        assert!(!Pods(vec![pod("a", false, Some("h"))]).all_apply("h"));
+        assert!(Pods(vec![pod("a", true, Some("h")), pod("b", false, None)]).all_apply("h"));
+        assert!(!Pods(vec![pod("a", true, Some("h")), pod("b", true, Some("old"))]).all_apply("h"));
+        assert!(!Pods(vec![pod("a", true, Some("h")), pod("b", true, None)]).all_apply("h"));
+    }
+
+    #[test]
+    fn a_pod_that_drains_counts_its_sessions_but_not_its_policy() {
+        let mut old = pod("old", true, Some("old"));
+        old.leaving = true;
+        let pods = Pods(vec![pod("new", true, Some("h")), old]);
+        assert!(pods.all_apply("h"));
+        assert_eq!((pods.sessions(), pods.leaving()), (4, 1));
+    }
+
+    async fn serve(router: Router) -> String {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}/status")
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_unknown_fields_is_read_and_one_without_end_is_not() {
+        let body = r#"{"ready":true,"policyHash":"h","sessions":3,"spool":{"bytes":1},"new":[]}"#;
+        let url = serve(Router::new().route("/status", get(move || async move { body }))).await;
+        let http = http_client().unwrap();
+        assert_eq!(fetch(&http, &url).await, Some(Report { policy_hash: Some("h".into()), sessions: 3 }));
+        let endless = axum::routing::get(|| async {
+            axum::body::Body::from_stream(stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 4096])))
+        });
+        let url = serve(Router::new().route("/status", endless)).await;
+        assert_eq!(fetch(&http, &url).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_sends_us_elsewhere_is_not_followed() {
+        let url = serve(
+            Router::new()
+                .route("/status", get(|| async { axum::response::Redirect::temporary("/other") }))
+                .route("/other", get(|| async { r#"{"policyHash":"h"}"# })),
+        )
+        .await;
+        assert_eq!(fetch(&http_client().unwrap(), &url).await, None);
+    }
+}

@@ -1,0 +1,250 @@
+//! The gateway's configuration file, from the custom resource and the audit that applies.
+//!
+//! Everything here but the listeners, the host keys' file names and the spool's place is reloaded by a running
+//! gateway, for new connections.
+
+use std::time::Duration;
+
+use containerssh_config as file;
+use containerssh_crds::{self as api, SSHGatewaySpec, defaults};
+use kube::api::ObjectMeta;
+
+use super::{Audit, Inputs, PORT_HEALTH, PORT_METRICS, PORT_SSH, WebhookFiles, hostkeys, workload::theirs};
+
+/// Where the pods see the configuration's Secret.
+pub const DIRECTORY: &str = "/etc/containerssh/config";
+/// Its key in the Secret and its name in [`DIRECTORY`].
+pub const FILE: &str = "config.yaml";
+/// Where records wait for their upload.
+pub const SPOOL_DIRECTORY: &str = "/var/lib/containerssh/spool";
+/// A file system takes a part of its volume for itself: ext4 about 7 %.
+const USABLE_SHARE_OF_VOLUME: (u64, u64) = (9, 10);
+/// Each connection costs the apiserver a handful of requests; the reference's 5 a second would hold back the sixth
+/// user of a Monday morning. The apiserver's own fairness protects it.
+const API_REQUESTS_PER_SECOND: f64 = 200.0;
+const API_BURST: u32 = 400;
+/// A decision may be asked for again when the server does not answer, within the time it may take as a whole.
+const WEBHOOK_TRIES: u32 = 3;
+/// Asking again sooner than that would hit a slow server with more work.
+const WEBHOOK_LEAST: Duration = Duration::from_secs(2);
+
+/// Name of the Secret with the rendered configuration.
+pub fn secret_name(gateway: &str) -> String {
+    format!("{gateway}-config")
+}
+
+/// Where the pods see the `number`th source of authorized keys.
+pub fn authorized_keys_directory(number: usize) -> String {
+    format!("/etc/containerssh/authorized-keys/{number}")
+}
+
+/// The configuration; valid as far as its parts are, so check it with `validate()`.
+pub fn render(inputs: &Inputs) -> file::Config {
+    let spec = inputs.spec();
+    let mut config = file::Config {
+        ssh: ssh(inputs),
+        auth: auth(spec, &inputs.password, &inputs.public_key),
+        kubernetes: kubernetes(inputs),
+        log: log(spec),
+        metrics: file::Metrics {
+            enable: true,
+            listen: ([0, 0, 0, 0], PORT_METRICS).into(),
+            ..file::Metrics::default()
+        },
+        health: file::Health { enable: true, listen: ([0, 0, 0, 0], PORT_HEALTH).into() },
+        drain: file::Drain {
+            timeout: spec.drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from),
+        },
+        ..file::Config::default()
+    };
+    impose(&mut config, &inputs.audit);
+    config
+}
+
+/// Makes `config` obey the audit. Separate from [`render`], because it must also work on the last good
+/// configuration of a gateway whose spec is broken now: breaking one's spec must not keep a policy out.
+pub fn impose(config: &mut file::Config, audit: &Audit) {
+    let effective = &audit.effective;
+    let records = effective.format == api::AuditFormat::Binary;
+    let mut s3 = file::S3 { local: SPOOL_DIRECTORY.to_owned(), ..file::S3::default() };
+    if let Some(storage) = &effective.storage {
+        fill_s3(&mut s3, &storage.s3);
+    }
+    if let Some(keys) = &audit.keys {
+        s3.access_key = Some(keys.access_key.clone());
+        s3.secret_key = Some(keys.secret_key.clone());
+    }
+    config.audit = file::Audit {
+        enable: records,
+        format: if records { file::AuditFormat::Binary } else { file::AuditFormat::None },
+        storage: if records { file::AuditStorage::S3 } else { file::AuditStorage::None },
+        s3,
+        intercept: file::Intercept {
+            stdin: effective.intercept.stdin,
+            stdout: effective.intercept.stdout,
+            stderr: effective.intercept.stderr,
+            passwords: effective.intercept.passwords,
+        },
+        on_failure: match effective.on_failure {
+            api::OnFailure::Allow => file::OnFailure::Allow,
+            api::OnFailure::Deny => file::OnFailure::Deny,
+        },
+        spool: file::Spool {
+            size: file::ByteSize(usable(effective.spool.medium, effective.spool.size.bytes())),
+            on_full: match effective.spool.on_full {
+                api::OnFull::Drop => file::OnFull::Drop,
+                api::OnFull::Block => file::OnFull::Block,
+                api::OnFull::Deny => file::OnFull::Deny,
+            },
+        },
+        policy: file::AuditPolicyInfo { hash: audit.hash.clone(), sources: audit.sources.clone() },
+        ..file::Audit::default()
+    };
+    config.session = file::Session {
+        max_duration: effective.sessions.max_duration.map(Duration::from).unwrap_or_default(),
+        idle_timeout: effective.sessions.idle_timeout.map(Duration::from).unwrap_or_default(),
+    };
+    if let Some(allowed) = &effective.allow.subsystems {
+        config.kubernetes.pod.subsystems.retain(|name, _| allowed.contains(name));
+    }
+}
+
+fn fill_s3(s3: &mut file::S3, storage: &api::S3Storage) {
+    s3.bucket.clone_from(&storage.bucket);
+    s3.region.clone_from(&storage.region);
+    s3.endpoint = storage.endpoint.clone().unwrap_or_default();
+    s3.cacert = storage.ca_bundle.as_deref().map(file::PemOrFile::new);
+    s3.acl = storage.acl.map(|acl| acl.as_header().to_owned()).unwrap_or_default();
+    s3.path_style_access = storage.path_style_access.unwrap_or_default();
+    // Who, from where: what an auditor looks for first, without opening each object.
+    s3.metadata = file::S3Metadata { ip: true, username: true };
+    // The schema's pattern is the parser's rule; a prefix that slipped through would be refused by no one later.
+    s3.prefix = storage.prefix.as_deref().and_then(|prefix| prefix.parse().ok()).unwrap_or_default();
+}
+
+fn usable(medium: api::SpoolMedium, size: u64) -> u64 {
+    match medium {
+        api::SpoolMedium::EmptyDir => size,
+        api::SpoolMedium::Persistent => {
+            let (share, whole) = USABLE_SHARE_OF_VOLUME;
+            size / whole * share
+        }
+    }
+}
+
+fn ssh(inputs: &Inputs) -> file::Ssh {
+    let wanted = inputs.spec().ssh.clone().unwrap_or_default();
+    let keep_alive = wanted.keep_alive.unwrap_or_default();
+    let limits = wanted.limits.unwrap_or_default();
+    let default = file::Ssh::default();
+    let count = |value: Option<i32>, default: u32| value.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+    file::Ssh {
+        listen: ([0, 0, 0, 0], PORT_SSH).into(),
+        banner: wanted.banner.unwrap_or_default(),
+        hostkeys: (inputs.host_keys.files.iter())
+            .map(|name| file::PemOrFile::new(format!("{}/{name}", hostkeys::DIRECTORY)))
+            .collect(),
+        client_alive_interval: keep_alive.interval.map_or(defaults::KEEP_ALIVE_INTERVAL, Duration::from),
+        client_alive_count_max: count(keep_alive.count_max, default.client_alive_count_max),
+        login_grace_time: wanted.login_grace_time.map_or(defaults::LOGIN_GRACE_TIME, Duration::from),
+        limits: file::Limits {
+            connections: count(limits.connections, default.limits.connections),
+            per_source: count(limits.per_source, default.limits.per_source),
+            sessions_per_connection: count(limits.sessions_per_connection, default.limits.sessions_per_connection),
+            ..default.limits
+        },
+        ..default
+    }
+}
+
+fn auth(spec: &SSHGatewaySpec, password: &WebhookFiles, public_key: &WebhookFiles) -> file::Auth {
+    let mut auth = file::Auth::default();
+    if let Some(wanted) = &spec.authentication.password {
+        auth.password.method = file::AuthMethod::Webhook;
+        auth.password.webhook = webhook(&wanted.webhook, password);
+    }
+    if let Some(wanted) = &spec.authentication.public_key {
+        if let Some(wanted) = &wanted.webhook {
+            auth.public_key.method = file::AuthMethod::Webhook;
+            auth.public_key.webhook = webhook(wanted, public_key);
+        }
+        auth.public_key.authorized_keys.paths = (0..wanted.authorized_keys_from.len())
+            .map(|number| format!("{}/%u", authorized_keys_directory(number)))
+            .collect();
+    }
+    auth
+}
+
+fn webhook(wanted: &api::Webhook, files: &WebhookFiles) -> file::Webhook {
+    let whole = wanted.timeout.map_or(defaults::WEBHOOK_TIMEOUT, Duration::from);
+    file::Webhook {
+        url: wanted.url.clone(),
+        timeout: (whole / WEBHOOK_TRIES).max(WEBHOOK_LEAST).min(whole),
+        auth_timeout: whole,
+        cacert: files.ca.as_deref().map(file::PemOrFile::new),
+        cert: files.certificate.as_deref().map(file::PemOrFile::new),
+        key: files.key.as_deref().map(file::PemOrFile::new),
+        ..file::Webhook::default()
+    }
+}
+
+fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
+    let wanted = &inputs.spec().backend.kubernetes;
+    let own = wanted.pod_template.metadata.clone().unwrap_or_default();
+    let (labels, annotations) = (theirs(own.labels), theirs(own.annotations));
+    let default = file::Pod::default();
+    let console = wanted.console_container.as_deref();
+    let or_default = |given: &Vec<String>, default| if given.is_empty() { default } else { given.clone() };
+    let timeouts = wanted.timeouts.unwrap_or_default();
+    file::Kubernetes {
+        connection: file::Connection {
+            qps: API_REQUESTS_PER_SECOND,
+            burst: API_BURST,
+            ..file::Connection::default()
+        },
+        pod: file::Pod {
+            metadata: ObjectMeta {
+                namespace: Some(inputs.pods_namespace().to_owned()),
+                labels: (!labels.is_empty()).then_some(labels),
+                annotations: (!annotations.is_empty()).then_some(annotations),
+                ..ObjectMeta::default()
+            },
+            spec: inputs.pod.clone(),
+            console_container_number: (inputs.pod.containers.iter())
+                .position(|container| Some(container.name.as_str()) == console)
+                .unwrap_or_default(),
+            mode: match wanted.mode.unwrap_or_default() {
+                api::ConnectionMode::Connection => file::PodMode::Connection,
+            },
+            idle_command: or_default(&wanted.idle_command, default.idle_command),
+            shell_command: or_default(&wanted.shell_command, default.shell_command),
+            subsystems: wanted.subsystems.clone().unwrap_or(default.subsystems),
+            deadline: wanted.deadline.map_or(defaults::POD_DEADLINE, Duration::from),
+            ..file::Pod::default()
+        },
+        timeouts: file::Timeouts {
+            pod_start: timeouts.pod_start.map_or(defaults::POD_START, Duration::from),
+            pod_stop: timeouts.pod_stop.map_or(defaults::POD_STOP, Duration::from),
+            command_start: timeouts.command_start.map_or(defaults::COMMAND_START, Duration::from),
+            ..file::Timeouts::default()
+        },
+    }
+}
+
+fn log(spec: &SSHGatewaySpec) -> file::Log {
+    let wanted = spec.log.unwrap_or_default();
+    file::Log {
+        level: match wanted.level.unwrap_or_default() {
+            api::LogLevel::Debug => file::LogLevel::Debug,
+            api::LogLevel::Info => file::LogLevel::Info,
+            api::LogLevel::Notice => file::LogLevel::Notice,
+            api::LogLevel::Warning => file::LogLevel::Warning,
+            api::LogLevel::Error => file::LogLevel::Error,
+        },
+        format: match wanted.format.unwrap_or_default() {
+            api::LogFormat::JSON => file::LogFormat::Ljson,
+            api::LogFormat::Text => file::LogFormat::Text,
+        },
+        ..file::Log::default()
+    }
+}

@@ -1,0 +1,199 @@
+//! The plan: what should exist for one gateway. A pure function of [`Inputs`], which are values; nothing here asks
+//! the cluster, so that a test can show every object for every input, and the same inputs always give the same plan.
+
+pub mod config;
+pub mod disruption;
+pub mod hostkeys;
+pub mod network;
+pub mod rbac;
+pub mod service;
+pub mod workload;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use containerssh_config::Secret as Hidden;
+use containerssh_crds::{EffectiveAudit, SSHGateway, SSHGatewaySpec, conditions::Reason};
+use k8s_openapi::{
+    ByteString, api::core::v1::PodSpec, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Resource, api::ObjectMeta};
+
+use crate::{
+    children::{Child, ChildKind, Owner},
+    error::Error,
+    finding::{Finding, Subject},
+};
+use hostkeys::HostKeys;
+
+/// Ports of the gateway's container. Above 1024: it runs without privileges.
+pub const PORT_SSH: u16 = 2222;
+pub const PORT_METRICS: u16 = 9100;
+pub const PORT_HEALTH: u16 = crate::gather::pods::HEALTH_PORT;
+pub const PORT_NAME_SSH: &str = "ssh";
+pub const PORT_NAME_METRICS: &str = "metrics";
+pub const PORT_NAME_HEALTH: &str = "health";
+
+/// Everything that decides what one gateway looks like.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    pub gateway: Arc<SSHGateway>,
+    pub owner: Owner,
+    /// Image where the gateway names none.
+    pub default_image: String,
+    /// Where the operator itself runs.
+    pub operator_namespace: String,
+    /// Spec of the users' pods, as far as this release knows its fields.
+    pub pod: PodSpec,
+    pub audit: Audit,
+    pub host_keys: HostKeys,
+    pub password: WebhookFiles,
+    pub public_key: WebhookFiles,
+}
+
+/// The audit that applies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audit {
+    pub effective: EffectiveAudit,
+    /// Hash of the effective settings.
+    pub hash: String,
+    /// Names of the policies, strongest first.
+    pub sources: Vec<String>,
+    /// Keys for the storage, if it needs any.
+    pub keys: Option<S3Keys>,
+}
+
+/// Static S3 credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Keys {
+    pub access_key: Hidden,
+    pub secret_key: Hidden,
+}
+
+/// PEM texts that a webhook's references led to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct WebhookFiles {
+    pub ca: Option<String>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for WebhookFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebhookFiles")
+            .field("ca", &self.ca.is_some())
+            .field("certificate", &self.certificate.is_some())
+            .field("key", &self.key.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+impl Inputs {
+    pub fn spec(&self) -> &SSHGatewaySpec {
+        &self.gateway.spec
+    }
+
+    /// Where the users' pods run.
+    pub fn pods_namespace(&self) -> &str {
+        pods_namespace(&self.gateway, &self.owner)
+    }
+
+    /// Addresses that the gateway calls, besides the apiserver.
+    fn addresses_called(&self) -> impl Iterator<Item = &str> {
+        let authentication = &self.spec().authentication;
+        let password = authentication.password.as_ref().map(|password| &password.webhook);
+        let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
+        let webhooks = [password, public_key].into_iter().flatten().map(|webhook| webhook.url.as_str());
+        let storage = self.audit.effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.as_deref());
+        webhooks.chain(storage)
+    }
+
+    /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.
+    fn meta(&self, name: &str) -> ObjectMeta {
+        ObjectMeta { owner_references: Some(vec![self.owner_reference()]), ..self.labelled(self.owner.namespace(), name) }
+    }
+
+    /// Metadata of a child anywhere; in another namespace, the finalizer deletes it.
+    fn meta_in(&self, namespace: &str, name: &str) -> ObjectMeta {
+        if namespace == self.owner.namespace() { self.meta(name) } else { self.labelled(namespace, name) }
+    }
+
+    fn labelled(&self, namespace: &str, name: &str) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(self.owner.labels()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    fn owner_reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: SSHGateway::api_version(&()).into_owned(),
+            kind: SSHGateway::kind(&()).into_owned(),
+            name: self.owner.name.name.clone(),
+            uid: self.owner.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+}
+
+/// Where the users' pods of a gateway run.
+pub fn pods_namespace<'a>(gateway: &'a SSHGateway, owner: &'a Owner) -> &'a str {
+    gateway.spec.backend.kubernetes.namespace.as_deref().unwrap_or_else(|| owner.namespace())
+}
+
+/// What should exist for a gateway, in the order in which to apply it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub children: Vec<Child>,
+    /// Kind of the workload.
+    pub workload: ChildKind,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The inputs are each valid, and wrong together.
+    #[error("{0}")]
+    Finding(Finding),
+    #[error(transparent)]
+    Render(#[from] Error),
+}
+
+/// Turns inputs into objects.
+pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
+    let config = config::render(inputs);
+    config.validate().map_err(|error| {
+        // Every value came through the schema, so what is left is a combination that no single field shows.
+        PlanError::Finding(Finding::new(Subject::Accepted, Reason::Invalid, error.to_string()))
+    })?;
+    let fingerprint = config.static_fingerprint();
+    let (workload, workload_child) = workload::workload(inputs, &fingerprint)?;
+    let mut children = Vec::with_capacity(ChildKind::ALL.len());
+    if let Some(account) = rbac::service_account(inputs) {
+        children.push(Child::new(ChildKind::ServiceAccount, &account)?);
+    }
+    children.push(Child::new(ChildKind::Role, &rbac::role(inputs))?);
+    children.push(Child::new(ChildKind::RoleBinding, &rbac::role_binding(inputs))?);
+    children.push(Child::new(ChildKind::Secret, &config_secret(inputs, &config)?)?);
+    if let Some(policy) = network::network_policy(inputs) {
+        children.push(Child::new(ChildKind::NetworkPolicy, &policy)?);
+    }
+    children.push(Child::new(ChildKind::Service, &service::service(inputs))?);
+    children.push(Child::new(ChildKind::PodDisruptionBudget, &disruption::disruption_budget(inputs))?);
+    children.push(workload_child);
+    Ok(Plan { children, workload })
+}
+
+/// The rendered configuration, in a Secret because it holds credentials. Its name never changes: the gateway
+/// watches the mounted file and takes changes up without a restart.
+fn config_secret(inputs: &Inputs, config: &containerssh_config::Config) -> Result<Secret, Error> {
+    let text = config.to_yaml().map_err(|error| Error::render("the gateway's configuration", error))?;
+    Ok(Secret {
+        metadata: inputs.meta(&config::secret_name(&inputs.owner.name.name)),
+        type_: Some("Opaque".to_owned()),
+        data: Some(BTreeMap::from([(config::FILE.to_owned(), ByteString(text.into_bytes()))])),
+        ..Secret::default()
+    })
+}

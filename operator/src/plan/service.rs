@@ -1,0 +1,49 @@
+//! The Service that users connect to.
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use containerssh_crds::{ExternalTrafficPolicy, ServiceType, defaults};
+
+use super::{Inputs, PORT_NAME_SSH};
+
+/// The Service, named like the gateway: its DNS name is what users type.
+pub fn service(inputs: &Inputs) -> Service {
+    let wanted = inputs.spec().service.clone().unwrap_or_default();
+    let type_ = wanted.type_.unwrap_or_default();
+    let mut metadata = inputs.meta(&inputs.owner.name.name);
+    if !wanted.annotations.is_empty() {
+        metadata.annotations = Some(wanted.annotations);
+    }
+    // A ClusterIP has no external traffic; the API refuses the field there.
+    let external = (type_ != ServiceType::ClusterIP).then(|| match wanted.external_traffic_policy.unwrap_or_default() {
+        ExternalTrafficPolicy::Local => "Local".to_owned(),
+        ExternalTrafficPolicy::Cluster => "Cluster".to_owned(),
+    });
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some(
+                match type_ {
+                    ServiceType::ClusterIP => "ClusterIP",
+                    ServiceType::NodePort => "NodePort",
+                    ServiceType::LoadBalancer => "LoadBalancer",
+                }
+                .to_owned(),
+            ),
+            external_traffic_policy: external,
+            selector: Some(inputs.owner.selector_labels()),
+            ports: Some(vec![ServicePort {
+                name: Some(PORT_NAME_SSH.to_owned()),
+                port: wanted.port.unwrap_or(defaults::SERVICE_PORT),
+                protocol: Some("TCP".to_owned()),
+                target_port: Some(IntOrString::String(PORT_NAME_SSH.to_owned())),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

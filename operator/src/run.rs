@@ -1,0 +1,219 @@
+//! Wiring: watches on every replica, reconciles on the one that leads.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use futures::{StreamExt, future::BoxFuture};
+use kube::{
+    Client, Resource,
+    runtime::{
+        applier,
+        controller::{self, Action, ReconcileRequest},
+        reflector::{ObjectRef, Store},
+    },
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{self, Readiness},
+    args::Settings,
+    code,
+    context::Context,
+    controller as reconcilers,
+    error::Error,
+    index::{self, Dirty},
+    lease::{self, Candidate, Ended},
+    metrics::Metrics,
+    watches,
+};
+
+/// All that is under way when the operator is told to stop has to end within this; the kubelet gives 30 s.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
+/// For the apiserver; a SYN that is not answered in this time will not be.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the gauges of waiting objects are read.
+const GAUGE_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the operator ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {address} ({flag}): {source}")]
+    Listen { address: std::net::SocketAddr, flag: &'static str, source: std::io::Error },
+    #[error("cannot build the HTTP client: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("there is no cluster to talk to: set KUBECONFIG, or run in a pod ({0})")]
+    NoCluster(#[from] Box<kube::config::InferConfigError>),
+    #[error("cannot build the client of the cluster: {0}")]
+    Client(#[from] kube::Error),
+    #[error("cannot take part in the leader election: {0}")]
+    Election(#[from] kube_lease_manager::LeaseManagerError),
+    #[error("the lease was lost; ending, so that a standby may take over cleanly")]
+    LeaseLost,
+    #[error("a task that must never end has ended: {0}")]
+    TaskEnded(&'static str),
+}
+
+/// A client for the cluster that `KUBECONFIG` names, or that this pod runs in.
+pub async fn client() -> Result<Client, RunError> {
+    let mut config = kube::Config::infer().await.map_err(Box::new)?;
+    // kube would repeat a refused call fifteen times, up to 1000 s apart; here every object has a backoff of its own.
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Ok(Client::try_from(config)?)
+}
+
+/// Runs until `stop`, or until the lease is lost.
+pub async fn run(settings: Settings, client: Client, stop: CancellationToken) -> Result<(), RunError> {
+    let health = listen(settings.health_addr, "--health-addr").await?;
+    let metrics_listener = listen(settings.metrics_addr, "--metrics-addr").await?;
+    let metrics = Arc::new(Metrics::default());
+    let ready = Readiness::default();
+
+    // The servers outlive the reconciles: a probe that fails during the shutdown would only confuse.
+    let servers_stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let (health_ready, health_stop) = (ready.clone(), servers_stop.clone());
+    tasks.spawn(async move {
+        let _ = admin::serve_health(health, health_ready, health_stop).await;
+        "health endpoint"
+    });
+    let (served, metrics_stop) = (Arc::clone(&metrics), servers_stop.clone());
+    tasks.spawn(async move {
+        let _ = admin::serve_metrics(metrics_listener, served, metrics_stop).await;
+        "metrics endpoint"
+    });
+
+    let (context, watches) = watches::open(settings, client, Arc::clone(&metrics), &servers_stop)?;
+    for watch in watches {
+        tasks.spawn(async move {
+            watch.await;
+            "watch"
+        });
+    }
+    let context = Arc::new(context);
+    tasks.spawn(gauges(Arc::clone(&context)));
+
+    let work = lead(Arc::clone(&context), ready, stop.clone());
+    let result = tokio::select! {
+        result = work => result,
+        Some(ended) = tasks.join_next() => Err(RunError::TaskEnded(ended.unwrap_or("panicked"))),
+        () = overdue(&stop) => {
+            tracing::warn!(code = code::OPERATOR_STOPPED, "Not everything under way could be finished in time");
+            Ok(())
+        }
+    };
+    servers_stop.cancel();
+    result
+}
+
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(SHUTDOWN_LIMIT).await;
+}
+
+async fn listen(address: std::net::SocketAddr, flag: &'static str) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, flag, source })
+}
+
+/// Waits for the caches, takes part in the election, and reconciles while leading.
+async fn lead(context: Arc<Context>, ready: Readiness, stop: CancellationToken) -> Result<(), RunError> {
+    tokio::select! {
+        () = synced(&context) => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    ready.set(true);
+    tracing::info!(code = code::OPERATOR_READY, gateways = context.gateways().len(), policies = context.policies.len(), "The operator knows what exists");
+    let settings = &context.settings;
+    let namespace = settings.lease_namespace.as_deref().unwrap_or(&context.operator_namespace);
+    let candidate = tokio::select! {
+        candidate = Candidate::new(context.client.clone(), &settings.lease_name, namespace, &settings.identity.instance) => candidate?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let term = |stop| {
+        context.metrics.set_leader(true);
+        reconcile_all(Arc::clone(&context), stop)
+    };
+    match lease::lead(candidate, stop.clone(), term).await {
+        Ended::Stopped => Ok(()),
+        Ended::Lost => {
+            context.metrics.set_leader(false);
+            Err(RunError::LeaseLost)
+        }
+    }
+}
+
+/// Every policy and namespace is known before the first gateway is touched: a gateway rendered without a policy that
+/// exists would run unrecorded.
+async fn synced(context: &Context) {
+    let _ = context.policies.wait_until_ready().await;
+    let _ = context.namespaces.wait_until_ready().await;
+    for shard in &context.shards {
+        let _ = shard.gateways.wait_until_ready().await;
+    }
+    context.applier.children().wait_until_ready().await;
+}
+
+async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {
+    let mut controllers: Vec<BoxFuture<'static, ()>> = vec![control(
+        context.policies.clone(),
+        Arc::clone(&context.policies_dirty),
+        Arc::clone(&context),
+        stop.clone(),
+        reconcilers::audit_policy::reconcile,
+        reconcilers::audit_policy::error_policy,
+    )];
+    for shard in &context.shards {
+        controllers.push(control(
+            shard.gateways.clone(),
+            Arc::clone(&shard.dirty),
+            Arc::clone(&context),
+            stop.clone(),
+            reconcilers::gateway::reconcile,
+            reconcilers::gateway::error_policy,
+        ));
+    }
+    futures::future::join_all(controllers).await;
+}
+
+/// One controller: marks in, reconciles out. kube's applier does the scheduling: one reconcile per object at a time,
+/// debounced, a bounded number at once. It ends when `stop` is cancelled and what runs has finished.
+fn control<K, Fut>(
+    store: Store<K>,
+    dirty: Arc<Dirty>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+    reconcile: fn(Arc<K>, Arc<Context>) -> Fut,
+    error_policy: fn(Arc<K>, &Error, Arc<Context>) -> Action,
+) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    let queue = index::marks(dirty)
+        .map(|name| {
+            let reference: ObjectRef<K> = name.to_ref();
+            Ok::<ReconcileRequest<K>, Infallible>(reference.into())
+        })
+        .take_until(stop.cancelled_owned());
+    let config = controller::Config::default().concurrency(reconcilers::CONCURRENCY).debounce(reconcilers::DEBOUNCE);
+    let run = applier(
+        move |object, context| Box::pin(reconcile(object, context)),
+        error_policy,
+        context,
+        store,
+        Box::pin(queue),
+        config,
+    );
+    // Errors are told by the reconcile itself; that an object was gone before its turn is none.
+    Box::pin(run.for_each(|_| std::future::ready(())))
+}
+
+async fn gauges(context: Arc<Context>) -> &'static str {
+    let mut ticks = tokio::time::interval(GAUGE_EVERY);
+    loop {
+        ticks.tick().await;
+        let gateways = context.shards.iter().map(|shard| shard.dirty.len()).sum();
+        context.metrics.set_waiting(reconcilers::gateway::KIND, gateways);
+        context.metrics.set_waiting(reconcilers::audit_policy::KIND, context.policies_dirty.len());
+    }
+}
