@@ -25,6 +25,12 @@ pub struct Cluster {
     pub environment: Environment,
 }
 
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
 impl Cluster {
     /// Connects. Fails, and never skips, where there is no cluster.
     pub async fn connect() -> Result<Self> {
@@ -103,7 +109,7 @@ impl Cluster {
 }
 
 /// A namespace of one test.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Namespace {
     /// The cluster it is in.
     pub cluster: Cluster,

@@ -16,7 +16,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(180);
 const GONE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A gateway that a test applied.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Gateway {
     /// Where it is.
     pub namespace: Namespace,
@@ -115,7 +115,9 @@ impl Gateway {
 
     /// The guest pods that live now.
     pub async fn guests(&self) -> Result<Vec<Pod>> {
-        self.namespace.pods(&format!("containerssh.io/gateway={},containerssh_connection_id", self.name)).await
+        self.namespace
+            .pods(&format!("containerssh.io/gateway={},containerssh_connection_id", self.name))
+            .await
     }
 
     /// Waits until no guest pod is left.

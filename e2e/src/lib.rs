@@ -6,9 +6,14 @@
 //!
 //! Every wait is for a condition, with a deadline and a description that the failure prints ([`wait::until`]).
 
+#![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
+
+pub mod bytes;
 pub mod cluster;
 pub mod environment;
+pub mod fixture;
 pub mod gateway;
+pub mod policy;
 pub mod record;
 pub mod s3;
 pub mod ssh;

@@ -25,9 +25,9 @@ pub struct Record {
 impl Record {
     /// Decodes an object; a damaged one is an error.
     pub fn decode(object: Object) -> Result<Self> {
-        let messages = Decoder::new(object.bytes.as_slice())
-            .and_then(Iterator::collect::<Result<Vec<Message>, _>>)
-            .with_context(|| format!("decoding {}", object.key))?;
+        let decoder = Decoder::new(object.bytes.as_slice()).with_context(|| object.key.clone())?;
+        let messages: Vec<Message> =
+            decoder.collect::<Result<_, _>>().with_context(|| format!("decoding {}", object.key))?;
         let connection_id = messages.first().context("an empty record")?.connection_id.to_string();
         Ok(Self { connection_id, object, messages })
     }

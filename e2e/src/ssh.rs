@@ -133,9 +133,12 @@ impl Login {
 
     fn common(&self, command: &mut Command, port_flag: &str) {
         command.args([port_flag, &self.port.to_string()]);
-        for option in
-            ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=30"]
-        {
+        for option in [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=30",
+        ] {
             command.args(["-o", option]);
         }
         match &self.identity {

@@ -27,7 +27,9 @@ async fn judge(cluster: &Cluster, object: &Value) -> Result<kube::Result<Dynamic
         other => bail!("unexpected kind {other:?}"),
     };
     let api = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::<DynamicObject>::namespaced_with(cluster.client.clone(), namespace, &resource),
+        Some(namespace) => {
+            Api::<DynamicObject>::namespaced_with(cluster.client.clone(), namespace, &resource)
+        }
         None => Api::all_with(cluster.client.clone(), &resource),
     };
     let name = object["metadata"]["name"].as_str().context("metadata.name")?;

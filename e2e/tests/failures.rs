@@ -1,15 +1,15 @@
 //! Things that break while somebody is logged in: each ends with a clear word, a whole record and no pod left.
 
-mod common;
-
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{Shared, USER, unique};
 use containerssh_auditlog::Payload;
+use containerssh_e2e::bytes::unique;
+use containerssh_e2e::fixture::{Shared, USER};
 use containerssh_e2e::gateway::guest_template;
 use containerssh_e2e::{Cluster, Gateway, Login, record, wait};
+use containerssh_e2e::{bytes, fixture, policy};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
@@ -18,7 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
 async fn gateway() -> Result<Shared> {
-    common::shared("failures", json!({})).await
+    fixture::shared("failures", json!({})).await
 }
 
 /// A session that has begun and echoes what it is sent.
@@ -41,12 +41,12 @@ async fn an_image_that_does_not_exist_is_named_to_the_user_and_leaves_nothing() 
         &shared.namespace,
         "noimage",
         USER,
-        &common::key().await?.public,
+        &fixture::key().await?.public,
         json!({"backend": {"kubernetes": {"podTemplate": guest_template("localhost/no-such-image:1")}}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let marker = unique();
     let finished = login.run(&format!("echo {marker}")).await?;
     ensure!(finished.code() != 0, "it reported success");
@@ -71,12 +71,12 @@ async fn a_client_that_leaves_while_its_pod_starts_leaves_no_pod() -> Result<()>
         &shared.namespace,
         "pending",
         USER,
-        &common::key().await?.public,
+        &fixture::key().await?.public,
         json!({"backend": {"kubernetes": {"podTemplate": template}}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let mut child = login.spawn("true")?;
     wait::until("the guest to be made", Duration::from_secs(60), || async {
         ensure!(!gateway.guests().await?.is_empty(), "no guest yet");
@@ -96,12 +96,12 @@ async fn whoever_waits_at_a_terminal_sees_why() -> Result<()> {
         &shared.namespace,
         "waiting",
         USER,
-        &common::key().await?.public,
+        &fixture::key().await?.public,
         json!({"backend": {"kubernetes": {"podTemplate": template, "timeouts": {"podStart": "8s"}}}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?.option("RequestTTY=force");
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?.option("RequestTTY=force");
     let finished = login.run("true").await?;
     ensure!(finished.code() != 0, "it reported success");
     let seen = finished.out() + &finished.err();
@@ -112,16 +112,11 @@ async fn whoever_waits_at_a_terminal_sees_why() -> Result<()> {
 #[tokio::test]
 async fn a_pod_deleted_mid_session_ends_it_with_a_word_and_a_whole_record() -> Result<()> {
     let shared = gateway().await?;
-    let gateway = Gateway::with_key(
-        &shared.namespace,
-        "deleted",
-        USER,
-        &common::key().await?.public,
-        json!({}),
-    )
-    .await?;
+    let gateway =
+        Gateway::with_key(&shared.namespace, "deleted", USER, &fixture::key().await?.public, json!({}))
+            .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let marker = unique();
     let (child, _lines) = begun(&login, &marker).await?;
     let guest = gateway.one_guest().await?;
@@ -143,9 +138,10 @@ async fn a_pod_deleted_mid_session_ends_it_with_a_word_and_a_whole_record() -> R
 async fn a_client_that_is_killed_leaves_no_pod_and_a_whole_record() -> Result<()> {
     let shared = gateway().await?;
     let gateway =
-        Gateway::with_key(&shared.namespace, "killed", USER, &common::key().await?.public, json!({})).await?;
+        Gateway::with_key(&shared.namespace, "killed", USER, &fixture::key().await?.public, json!({}))
+            .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let marker = unique();
     let (mut child, _lines) = begun(&login, &marker).await?;
     child.kill().await?;
@@ -164,7 +160,7 @@ async fn a_record_waits_in_the_spool_while_s3_is_away() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let name = "e2e-outage";
     // S3 under a name of the test's own, which leads nowhere until the test says otherwise.
-    common::record_everything(
+    policy::record_everything(
         &cluster,
         name,
         json!({"storage": {"s3": {"endpoint": format!("http://store.{name}.svc:9000")}}}),
@@ -174,9 +170,9 @@ async fn a_record_waits_in_the_spool_while_s3_is_away() -> Result<()> {
     let endpoint = cluster.environment.s3_endpoint.trim_start_matches("http://").to_owned();
     let (ip, port) = endpoint.rsplit_once(':').context("an endpoint with a port")?;
     let gateway =
-        Gateway::with_key(&namespace, "outage", USER, &common::key().await?.public, json!({})).await?;
+        Gateway::with_key(&namespace, "outage", USER, &fixture::key().await?.public, json!({})).await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let marker = unique();
     login.run(&format!("echo {marker}")).await?.expect_code(0)?;
     gateway.no_guests().await?;
@@ -206,12 +202,12 @@ async fn a_killed_gateway_comes_back_uploads_what_it_left_and_sweeps_its_pods() 
         &shared.namespace,
         "crashing",
         USER,
-        &common::key().await?.public,
+        &fixture::key().await?.public,
         json!({"spool": {"medium": "Persistent", "size": "1Gi"}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
     let marker = unique();
     let (mut child, mut lines) = begun(&login, &marker).await?;
     let mut stdin = child.stdin.take().context("piped")?;
@@ -236,13 +232,14 @@ async fn an_image_without_a_shell_says_so_and_reports_no_success() -> Result<()>
         &shared.namespace,
         "noshell",
         USER,
-        &common::key().await?.public,
+        &fixture::key().await?.public,
         json!({"backend": {"kubernetes": {"podTemplate": template, "idleCommand": ["/pause"]}}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = Login::with_key(&gateway, USER, common::key().await?).await?;
-    let finished = login.run_with_input("cat >/tmp/x", Stdio::from(common::random_file(1_000_000)?.0.reopen()?)).await?;
+    let login = Login::with_key(&gateway, USER, fixture::key().await?).await?;
+    let finished =
+        login.run_with_input("cat >/tmp/x", Stdio::from(bytes::random_file(1_000_000)?.0.reopen()?)).await?;
     ensure!(finished.code() != 0, "it reported success");
     ensure!(finished.err().contains("/bin/sh"), "the user saw: {}", finished.err());
     gateway.no_guests().await

@@ -1,10 +1,9 @@
 //! What platform teams see: objects, conditions, refusals, and nothing left after a deletion.
 
-mod common;
-
 use anyhow::{Context, Result, ensure};
-use common::USER;
+use containerssh_e2e::fixture::USER;
 use containerssh_e2e::{Cluster, Gateway, Login, wait};
+use containerssh_e2e::{bytes, fixture, policy};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject};
 use serde_json::json;
@@ -24,7 +23,8 @@ async fn children(namespace: &str) -> Result<Vec<String>> {
 
 async fn kubectl(arguments: &[&str]) -> Result<String> {
     let output = Command::new("kubectl").args(arguments).output().await?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     Ok(text)
 }
 
@@ -32,7 +32,7 @@ async fn kubectl(arguments: &[&str]) -> Result<String> {
 async fn the_smallest_gateway_gets_all_it_needs_and_deletion_removes_it() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-smallest").await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     let gateway = Gateway::with_key(&namespace, "small", USER, &key.public, json!({})).await?;
     gateway.ready().await?;
     let objects = children(&namespace.name).await?;
@@ -76,7 +76,7 @@ async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-front").await?;
     let guests = cluster.namespace("e2e-guests").await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     let gateway = Gateway::with_key(
         &namespace,
         "front",
@@ -105,7 +105,7 @@ async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
 async fn what_is_wrong_is_refused_or_named_in_a_condition() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-wrong").await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     let template = containerssh_e2e::gateway::guest_template(&cluster.environment.debian_image);
 
     // At admission.
@@ -172,7 +172,7 @@ async fn versions(namespace: &str) -> Result<Vec<String>> {
 async fn applying_the_same_again_changes_nothing() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-same").await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     let gateway = Gateway::with_key(&namespace, "same", USER, &key.public, json!({})).await?;
     gateway.ready().await?;
     let before = wait::until("the namespace to be quiet", Duration::from_secs(90), || async {
@@ -201,9 +201,9 @@ async fn applying_the_same_again_changes_nothing() -> Result<()> {
 async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let name = "e2e-policy";
-    common::record_everything(&cluster, name, json!({"intercept": {"stdin": "Forbid"}})).await?;
+    policy::record_everything(&cluster, name, json!({"intercept": {"stdin": "Forbid"}})).await?;
     let namespace = cluster.namespace(name).await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     let gateway = Gateway::with_key(
         &namespace,
         "ruled",
@@ -217,14 +217,17 @@ async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Re
     let hash = |object: &DynamicObject| object.data["status"]["audit"]["hash"].as_str().map(str::to_owned);
     let before = hash(&gateway.get().await?).context("a policy hash")?;
     let login = Login::with_key(&gateway, USER, key).await?;
-    let marker = common::unique();
+    let marker = bytes::unique();
     let command = format!("echo shown-{marker}; cat >/dev/null");
     login.run_with_bytes(&command, b"typed in secret".to_vec()).await?.expect_code(0)?;
     let prefix = format!("{name}/ruled/");
     let record = containerssh_e2e::record::find(&cluster, &prefix, &marker).await?;
     let out = record.io(containerssh_auditlog::IoStream::Stdout);
     ensure!(String::from_utf8_lossy(&out).contains(&marker), "the tenant weakened the policy");
-    ensure!(record.io(containerssh_auditlog::IoStream::Stdin).is_empty(), "input was recorded though forbidden");
+    ensure!(
+        record.io(containerssh_auditlog::IoStream::Stdin).is_empty(),
+        "input was recorded though forbidden"
+    );
 
     // The change reaches the running gateway: same pod, no restart, a live session untouched.
     let pod = gateway.pods().await?.pop().context("a gateway pod")?.name_any();
@@ -232,7 +235,7 @@ async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Re
     let mut lines =
         tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(live.stdout.take().context("piped")?));
     ensure!(lines.next_line().await?.as_deref() == Some("up"), "no session");
-    common::record_everything(&cluster, name, json!({})).await?;
+    policy::record_everything(&cluster, name, json!({})).await?;
     wait::until("the gateway to run the new policy", Duration::from_secs(180), || async {
         let object = gateway.get().await?;
         ensure!(hash(&object).is_some_and(|now| now != before), "the hash is still {before}");
@@ -242,8 +245,11 @@ async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Re
         Ok(())
     })
     .await?;
-    let marker = common::unique();
-    login.run_with_bytes(&format!(": {marker}; cat >/dev/null"), b"typed openly".to_vec()).await?.expect_code(0)?;
+    let marker = bytes::unique();
+    login
+        .run_with_bytes(&format!(": {marker}; cat >/dev/null"), b"typed openly".to_vec())
+        .await?
+        .expect_code(0)?;
     let record = containerssh_e2e::record::find(&cluster, &prefix, &marker).await?;
     ensure!(record.io(containerssh_auditlog::IoStream::Stdin) == b"typed openly", "input was not recorded");
     ensure!(gateway.pods().await?.iter().any(|now| now.name_any() == pod), "the gateway was restarted");

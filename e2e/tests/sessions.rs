@@ -1,13 +1,13 @@
 //! What a user does with the OpenSSH client, and what the record holds of it.
 
-mod common;
-
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
-use common::{Shared, random_file, sha256, unique};
 use containerssh_auditlog::{IoStream, Payload};
+use containerssh_e2e::bytes::{random_file, sha256, unique};
+use containerssh_e2e::fixture::Shared;
 use containerssh_e2e::ssh::finish;
+use containerssh_e2e::{bytes, fixture};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -15,7 +15,7 @@ use tokio::process::Command;
 const BIG: usize = 100_000_000;
 
 async fn gateway() -> Result<Shared> {
-    common::shared("sessions", json!({})).await
+    fixture::shared("sessions", json!({})).await
 }
 
 #[tokio::test]
@@ -79,7 +79,9 @@ async fn an_interactive_terminal_has_the_clients_size_and_type() -> Result<()> {
     ssh.arg(format!("stty size; echo $TERM {marker}; tty"));
     let line = shell_line(&ssh);
     let mut terminal = Command::new("script");
-    terminal.args(["-qec", &format!("stty cols 101 rows 37; {line}"), "/dev/null"]).env("TERM", "xterm-256color");
+    terminal
+        .args(["-qec", &format!("stty cols 101 rows 37; {line}"), "/dev/null"])
+        .env("TERM", "xterm-256color");
     let finished = finish(terminal.stdin(Stdio::null())).await?.expect_code(0)?;
     let output = finished.out();
     ensure!(output.contains("37 101"), "{output}");
@@ -102,7 +104,8 @@ async fn a_shell_reads_what_is_typed_and_leaves_with_its_exit_code() -> Result<(
     let mut ssh = login.ssh();
     let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut stdin = child.stdin.take().context("piped")?;
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, format!("echo typed-{marker}\nexit 7\n").as_bytes()).await?;
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, format!("echo typed-{marker}\nexit 7\n").as_bytes())
+        .await?;
     let finished = containerssh_e2e::ssh::collect(child).await?.expect_code(7)?;
     ensure!(finished.out().contains(&format!("typed-{marker}\r\n")), "{}", finished.out());
     let record = shared.record_of(&format!("typed-{marker}")).await?;
@@ -115,13 +118,9 @@ async fn a_shell_reads_what_is_typed_and_leaves_with_its_exit_code() -> Result<(
 async fn the_environment_arrives_unharmed() -> Result<()> {
     let shared = gateway().await?;
     let value = "it's \"quoted\" $HOME `id` and\\backslashed";
-    let mut ssh = shared.login.ssh();
-    // A destination is the last of ssh's own words: options go before it through the environment's own flag.
-    let finished = {
-        let login = shared.login.clone().option("SendEnv=LC_E2E");
-        ssh = login.ssh();
-        finish(ssh.env("LC_E2E", value).arg("printenv LC_E2E").stdin(Stdio::null())).await?
-    };
+    let login = shared.login.clone().option("SendEnv=LC_E2E");
+    let mut ssh = login.ssh();
+    let finished = finish(ssh.env("LC_E2E", value).arg("printenv LC_E2E").stdin(Stdio::null())).await?;
     let finished = finished.expect_code(0)?;
     ensure!(finished.out() == format!("{value}\n"), "{}", finished.out());
     Ok(())
@@ -136,9 +135,8 @@ async fn several_sessions_of_one_connection_share_one_pod() -> Result<()> {
     let marker = unique();
     let mut master =
         login.clone().option("ControlMaster=yes").spawn(&format!("echo {marker}; hostname; cat"))?;
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
-        master.stdout.take().context("piped")?,
-    ));
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(master.stdout.take().context("piped")?));
     let first = lines.next_line().await?.unwrap_or_default();
     ensure!(first == marker, "{first}");
     let pod = lines.next_line().await?.unwrap_or_default();
@@ -159,7 +157,7 @@ async fn several_sessions_of_one_connection_share_one_pod() -> Result<()> {
 async fn sftp_moves_a_file_there_and_back() -> Result<()> {
     let shared = gateway().await?;
     let directory = tempfile::tempdir()?;
-    let bytes = common::random_bytes(5_000_000);
+    let bytes = bytes::random_bytes(5_000_000);
     std::fs::write(directory.path().join("there"), &bytes)?;
     shared
         .login
@@ -211,9 +209,8 @@ async fn input_survives_when_the_whole_command_is_the_one_that_closes_its_output
     let control = format!("ControlPath={}", directory.path().join("mux").display());
     let login = shared.login.clone().option(&control);
     let mut master = login.clone().option("ControlMaster=yes").spawn("echo up; cat")?;
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
-        master.stdout.take().context("piped")?,
-    ));
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(master.stdout.take().context("piped")?));
     ensure!(lines.next_line().await?.as_deref() == Some("up"), "the master did not come up");
     for pattern in ["cat >/tmp/x", "exec cat >/tmp/x 2>/dev/null", "exec >&-; cat >/tmp/x"] {
         login.run_with_input(pattern, Stdio::from(file.reopen()?)).await?.expect_code(0).context(pattern)?;
@@ -251,16 +248,19 @@ async fn an_image_of_nothing_but_busybox_serves_as_well() -> Result<()> {
     let gateway = containerssh_e2e::Gateway::with_key(
         &shared.namespace,
         "busybox",
-        common::USER,
-        &common::key().await?.public,
+        fixture::USER,
+        &fixture::key().await?.public,
         json!({"backend": {"kubernetes": {"podTemplate": template}}}),
     )
     .await?;
     gateway.ready().await?;
-    let login = containerssh_e2e::Login::with_key(&gateway, common::USER, common::key().await?).await?;
+    let login = containerssh_e2e::Login::with_key(&gateway, fixture::USER, fixture::key().await?).await?;
     let (file, hash) = random_file(BIG)?;
     let finished = login
-        .run_with_input("(exec cat >/tmp/x 2>/dev/null); sha256sum </tmp/x; exit 4", Stdio::from(file.reopen()?))
+        .run_with_input(
+            "(exec cat >/tmp/x 2>/dev/null); sha256sum </tmp/x; exit 4",
+            Stdio::from(file.reopen()?),
+        )
         .await?
         .expect_code(4)?;
     ensure!(finished.out().starts_with(&hash), "stored {}", finished.out());
@@ -271,5 +271,8 @@ async fn an_image_of_nothing_but_busybox_serves_as_well() -> Result<()> {
 fn shell_line(command: &Command) -> String {
     let command = command.as_std();
     let quote = |word: &std::ffi::OsStr| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"));
-    std::iter::once(quote(command.get_program())).chain(command.get_args().map(quote)).collect::<Vec<_>>().join(" ")
+    std::iter::once(quote(command.get_program()))
+        .chain(command.get_args().map(quote))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

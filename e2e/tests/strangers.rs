@@ -1,17 +1,17 @@
 //! What those who may not log in can do: nothing that anybody else notices.
 
-mod common;
-
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::{Shared, unique};
+use containerssh_e2e::bytes::unique;
+use containerssh_e2e::fixture::Shared;
+use containerssh_e2e::{bytes, fixture};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 async fn gateway() -> Result<Shared> {
-    common::shared("strangers", json!({})).await
+    fixture::shared("strangers", json!({})).await
 }
 
 /// The gateway's process has not restarted.
@@ -43,7 +43,7 @@ async fn random_bytes_end_their_own_connection_only() -> Result<()> {
     for _ in 0..50 {
         let mut stream = TcpStream::connect((shared.login.host.as_str(), shared.login.port)).await?;
         // The gateway may hang up while it is written to.
-        let _ = stream.write_all(&common::random_bytes(65_536)).await;
+        let _ = stream.write_all(&bytes::random_bytes(65_536)).await;
         let mut answer = Vec::new();
         let closed = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut answer)).await;
         // A reset is an end as well.

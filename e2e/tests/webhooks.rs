@@ -1,10 +1,9 @@
 //! Authentication by ContainerSSH's webhooks, with servers that behave and servers that do not.
 
-mod common;
-
 use anyhow::{Result, ensure};
-use common::unique;
+use containerssh_e2e::bytes::unique;
 use containerssh_e2e::{Cluster, Gateway, Login, Namespace, wait};
+use containerssh_e2e::{bytes, fixture, policy};
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -15,7 +14,7 @@ static MADE: OnceCell<()> = OnceCell::const_new();
 async fn gateway() -> Result<Gateway> {
     let cluster = Cluster::connect().await?;
     MADE.get_or_try_init(|| async {
-        common::record_everything(&cluster, NAMESPACE, json!({"intercept": {"passwords": "Forbid"}})).await?;
+        policy::record_everything(&cluster, NAMESPACE, json!({"intercept": {"passwords": "Forbid"}})).await?;
         let namespace = cluster.namespace(NAMESPACE).await?;
         let image = &cluster.environment.webhook_image;
         cluster
@@ -73,7 +72,7 @@ async fn a_wrong_password_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_public_key_is_checked() -> Result<()> {
     let gateway = gateway().await?;
-    let key = common::key().await?;
+    let key = fixture::key().await?;
     Login::with_key(&gateway, "keyholder", key).await?.run("true").await?.expect_code(0)?;
     Login::with_key(&gateway, "nobody", key).await?.run("true").await?.expect_code(255)?;
     Ok(())

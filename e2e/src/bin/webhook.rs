@@ -10,6 +10,7 @@
 //! | `almost` | `"success": "true"`, which is a string and not a grant |
 //! | `huge` | a body that never ends |
 //! | anybody else | `success: false` |
+#![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,7 +44,8 @@ async fn answer(Path(hook): Path<String>, body: Bytes) -> Response {
         (_, "rubbish") => "<html><body>It works!</body></html>".into_response(),
         (_, "almost") => Json(json!({"success": "true"})).into_response(),
         (_, "huge") => {
-            let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])));
+            let chunks =
+                futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 65536])));
             Body::from_stream(chunks).into_response()
         }
         ("password", "alice") => {

@@ -1,0 +1,78 @@
+//! Measurements, each against a peer in the same run: `bench [NAME...]`.
+//!
+//! One line per figure, tab-separated: name, ours, peer's, ratio ours/peer. The machines this runs on are shared and noisy, so both
+//! sides alternate within one run, medians are printed, and only the ratio means anything.
+#![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
+
+mod connect;
+mod encoder;
+mod memory;
+mod stage;
+mod transfer;
+
+use anyhow::{Result, bail};
+
+/// One figure.
+struct Figure {
+    name: &'static str,
+    ours: f64,
+    peer: f64,
+    unit: &'static str,
+}
+
+impl Figure {
+    fn print(&self) {
+        #[allow(clippy::print_stdout, reason = "this is what the program is for")]
+        {
+            println!(
+                "{}\t{:.3} {unit}\t{:.3} {unit}\t{:.3}",
+                self.name,
+                self.ours,
+                self.peer,
+                self.ours / self.peer,
+                unit = self.unit
+            );
+        }
+    }
+}
+
+/// All names, in the order in which they run.
+const NAMES: [&str; 5] = ["encoder", "exec-down", "exec-up", "cold-connect", "idle-memory"];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("no measurement is called {unknown}; there are: {}", NAMES.join(", "));
+    }
+    if wanted.is_empty() {
+        wanted = NAMES.map(str::to_owned).to_vec();
+    }
+    let wants = |name: &str| wanted.iter().any(|each| each == name);
+    if wants("encoder") {
+        encoder::measure()?.print();
+    }
+    if wanted.iter().all(|name| name == "encoder") {
+        return Ok(());
+    }
+    let stage = stage::Stage::set().await?;
+    if wants("exec-down") {
+        transfer::down(&stage).await?.print();
+    }
+    if wants("exec-up") {
+        transfer::up(&stage).await?.print();
+    }
+    if wants("cold-connect") {
+        connect::cold(&stage).await?.print();
+    }
+    if wants("idle-memory") {
+        memory::idle(&stage).await?.print();
+    }
+    stage.clear().await
+}
+
+/// The middle one of some measurements.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
