@@ -1,1 +1,43 @@
-//! The kubernetes backend: one pod per connection, exec over our own v5 WebSocket framing
+//! The `kubernetes` backend: one pod per SSH connection, programs in it by exec.
+//!
+//! ```text
+//! KubernetesBackend ─ connect ─► Lease ─► create ─► wait ─► PodGuest ─ start ─► shim + exec ─► Program
+//!        │                         │                 ▲
+//!        ├─ PodWatch (one watch for all connections) ┘         sweep: pods of dead gateways
+//!        └─ Leases (who answers for which pod) ─► delete, in the background, until it is done
+//! ```
+//!
+//! # What holds
+//! - **No pod is leaked.** A pod is under a lease before it is asked for; every end of the lease removes it; what a dead
+//!   process leaves behind is swept by its successor or its peers; and what nobody sweeps ends at its own deadline.
+//! - **No program ends well by accident.** Exit status 0 is reported only for an explicit success of the cluster, and the
+//!   program's input cannot be cut off by the program closing its output (see `shim`).
+//! - **Everything waits for a bounded time and holds a bounded amount**, whatever the cluster or the guest sends. Per
+//!   running program: a read buffer of 4 to 128 KiB, a write buffer of up to 160 KiB, eight queued messages.
+//!
+//! # Permissions
+//! In the guests' namespace: `create`, `delete`, `get`, `list`, `watch` on `pods`, and `create`, `get` on `pods/exec`
+//! (Kubernetes 1.35 asks for `create` also of WebSockets). In the gateway's own: `get` on `pods`, for the sweep. The
+//! cluster must speak version 5 of the remote command protocol: Kubernetes 1.30 or later.
+
+mod backend;
+mod client;
+mod codes;
+mod exec;
+mod files;
+mod guest;
+mod identity;
+mod metrics;
+mod pod;
+mod settings;
+mod shim;
+mod signal;
+mod sweep;
+#[cfg(test)]
+mod testing;
+
+pub use backend::{KubernetesBackend, SetupError};
+pub use client::ClientError;
+pub use codes::code;
+pub use identity::{Identity, PodIdentity, RunId};
+pub use settings::SettingsError;

@@ -1,0 +1,23 @@
+//! Codes of this crate's log messages. Those that ContainerSSH has too mean the same there.
+
+containerssh_log::codes! {
+    /// Codes of the kubernetes backend.
+    pub mod code {
+        KUBERNETES_POD_CREATE = "A pod is being created for a connection.";
+        KUBERNETES_POD_CREATE_FAILED = "The cluster refused the pod of a connection, or could not be asked. The message says why; the user is told the same.";
+        KUBERNETES_POD_WAIT_FAILED = "The pod of a connection did not become ready: its image cannot be pulled, no node has room, or it took longer than kubernetes.timeouts.podStart. The pod is removed.";
+        KUBERNETES_POD_READY = "The pod of a connection can run programs.";
+        KUBERNETES_POD_GONE = "The pod of a connection ended by itself while the connection lived: it was evicted, deleted, or reached its deadline.";
+        KUBERNETES_POD_REMOVE_SUCCESSFUL = "The pod of a connection was removed.";
+        KUBERNETES_POD_REMOVE_FAILED = "The pod of a connection could not be removed yet. It is tried again, in the end by the sweep for leftover pods.";
+        KUBERNETES_USERNAME_TOO_LONG = "The user's name does not fit into a label (63 characters): the pod does without containerssh_username.";
+        KUBERNETES_LABEL_DROPPED = "A value from authentication that kubernetes.pod.exposeAuthMetadataAsLabels names cannot be a label: the pod does without it.";
+        KUBERNETES_EXEC = "A program was started in a pod.";
+        KUBERNETES_EXEC_FAILED = "A program could not be started in a pod.";
+        KUBERNETES_EXEC_SIGNAL_FAILED = "A program that nobody is connected to any more could not be ended; it ends with its pod.";
+        KUBERNETES_FILE_WRITE = "A file from authentication was written into a pod.";
+        KUBERNETES_WATCH_FAILED = "The gateway cannot watch its pods: it needs get, list and watch on pods in their namespace. It is tried again.";
+        KUBERNETES_SWEEP_REMOVED = "A leftover pod was removed: its gateway no longer runs.";
+        KUBERNETES_SWEEP_FAILED = "The search for leftover pods could not be completed. Nothing was removed on a doubt; it is tried again.";
+    }
+}

@@ -1,0 +1,206 @@
+//! One connection's pod, in service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use containerssh_backend::{BackendError, Command, FileValue, Guest, Program, ProgramSpec, Signal};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::codes::code;
+use crate::exec::{self, StartError, Target};
+use crate::files;
+use crate::metrics::{Metrics, Outcome};
+use crate::pod::lease::Lease;
+use crate::pod::wait;
+use crate::pod::watch::Subscription;
+use crate::settings::{Settings, Timeouts};
+use crate::shim::{self, Launch};
+use crate::signal;
+
+/// Between HUP and KILL for a program that nobody is connected to any more: time to write a file, not to linger.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Before HUP. A connection that ends drops all its programs and then its pod, which ends them too: no need to ask twice.
+const ABANDON_DELAY: Duration = Duration::from_millis(300);
+
+/// What outlives a program's halves: enough to end it.
+#[derive(Debug, Clone)]
+pub(crate) struct Remains {
+    target: Target,
+    timeouts: Timeouts,
+    /// The pod is being removed, and everything in it.
+    closing: CancellationToken,
+    runtime: Handle,
+}
+
+impl Remains {
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Ends a process group in the background, unless its pod goes first.
+    pub(crate) fn end(&self, group: u32, terminal: bool) {
+        let Self { target, timeouts, closing, runtime } = self.clone();
+        runtime.spawn(closing.run_until_cancelled_owned(async move {
+            sleep(ABANDON_DELAY).await;
+            for (signal, grace) in [(Signal::HUP, KILL_GRACE), (Signal::KILL, Duration::ZERO)] {
+                match timeout(timeouts.signal, signal::send(&target, signal, group, terminal)).await {
+                    Ok(Ok(signal::Delivery::Sent)) => {}
+                    Ok(Ok(signal::Delivery::Gone)) | Ok(Err(BackendError::GuestGone(_))) => return,
+                    Ok(Err(error)) => return not_ended(&target, &error.to_string()),
+                    Err(_) => return not_ended(&target, "it took too long"),
+                }
+                sleep(grace).await;
+            }
+        }));
+    }
+}
+
+fn not_ended(target: &Target, error: &str) {
+    tracing::warn!(code = code::KUBERNETES_EXEC_SIGNAL_FAILED, podName = %target.pod, error, "An abandoned program goes on");
+}
+
+/// A pod that is ready. Dropping it removes the pod.
+#[derive(Debug)]
+pub(crate) struct PodGuest {
+    /// `namespace/name`.
+    name: String,
+    settings: Arc<Settings>,
+    subscription: Subscription,
+    remains: Remains,
+    metrics: Metrics,
+    lease: Lease,
+}
+
+impl PodGuest {
+    pub(crate) fn new(
+        target: Target,
+        settings: Arc<Settings>,
+        subscription: Subscription,
+        lease: Lease,
+        metrics: Metrics,
+    ) -> Self {
+        let name = format!("{}/{}", target.namespace, target.pod);
+        let (timeouts, closing) = (settings.timeouts.clone(), CancellationToken::new());
+        let remains = Remains { target, timeouts, closing, runtime: Handle::current() };
+        Self { name, settings, subscription, remains, metrics, lease }
+    }
+
+    /// Writes the files from authentication.
+    pub(crate) async fn write_files(&self, files: &BTreeMap<String, FileValue>) -> Result<(), BackendError> {
+        for (path, file) in files {
+            files::write(&self.remains.target, path, file, &self.settings.timeouts).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Starts a program whatever becomes of the caller, who gets it or, if gone, drops it, which ends it.
+async fn start(
+    spec: ProgramSpec,
+    launch: Launch,
+    settings: Arc<Settings>,
+    remains: Remains,
+) -> Result<Program, BackendError> {
+    let target = remains.target.clone();
+    let starting = async {
+        match exec::start(&target, &launch, spec.pty.as_ref(), remains.clone()).await {
+            Ok(program) => Ok(program),
+            Err(StartError::Failed(error)) => Err(error),
+            Err(StartError::NoShell) => match (&spec.command, &spec.pty) {
+                (Command::Shell, Some(pty))
+                    if settings.shell_command.first().is_some_and(|word| word != shim::SHELL) =>
+                {
+                    exec::direct(&target, &settings.shell_command, pty, remains).await.map_err(|error| {
+                        match error {
+                            StartError::Failed(error) => error,
+                            StartError::NoShell => no_shell(&settings),
+                        }
+                    })
+                }
+                _ => Err(no_shell(&settings)),
+            },
+        }
+    };
+    let limit = settings.timeouts.command_start;
+    timeout(limit, starting).await.unwrap_or_else(|_| {
+        Err(BackendError::ProgramFailed(format!(
+            "The program did not start within {} s.",
+            limit.as_secs_f64()
+        )))
+    })
+}
+
+fn no_shell(settings: &Settings) -> BackendError {
+    BackendError::ProgramFailed(format!(
+        "The image {} has no {}, which programs are started with. Use an image that has one; for a terminal, \
+         kubernetes.pod.shellCommand may name another program.",
+        settings.image(),
+        shim::SHELL
+    ))
+}
+
+#[async_trait]
+impl Guest for PodGuest {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn start(&self, spec: ProgramSpec) -> Result<Program, BackendError> {
+        let begun = Instant::now();
+        let channel = spec.channel;
+        let token = format!("{:016x}", rand::random::<u64>());
+        let launch = shim::launch(&spec, &self.settings.shell_command, &self.settings.subsystems, &token)?;
+        // A task, so that a caller who stops waiting leaves a program that is known and can be ended.
+        let task = tokio::spawn(start(spec, launch, Arc::clone(&self.settings), self.remains.clone()));
+        let result = match task.await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(BackendError::ProgramFailed(format!("The program could not be started: {error}")))
+            }
+        };
+        let outcome = if result.is_ok() { Outcome::success } else { Outcome::failure };
+        self.metrics.exec_started(outcome, begun.elapsed());
+        match &result {
+            Ok(_) => tracing::debug!(
+                code = code::KUBERNETES_EXEC,
+                podName = %self.name,
+                channelId = channel,
+                "A program was started"
+            ),
+            Err(error) => tracing::info!(
+                code = code::KUBERNETES_EXEC_FAILED,
+                podName = %self.name,
+                channelId = channel,
+                %error,
+                "A program could not be started"
+            ),
+        }
+        result
+    }
+
+    async fn gone(&self) -> BackendError {
+        let reason = wait::ended(self.subscription.receiver()).await;
+        tracing::info!(code = code::KUBERNETES_POD_GONE, podName = %self.name, reason, "The pod is gone");
+        BackendError::GuestGone(reason)
+    }
+
+    async fn close(&self) {
+        self.remains.closing.cancel();
+        self.lease.end(self.settings.timeouts.pod_stop).await;
+    }
+}
+
+impl Drop for PodGuest {
+    fn drop(&mut self) {
+        self.remains.closing.cancel();
+    }
+}

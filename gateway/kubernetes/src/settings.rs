@@ -1,0 +1,101 @@
+//! The part of the configuration that one connection's pod needs, in the shape in which it is used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use containerssh_config::Kubernetes;
+use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub(crate) use containerssh_config::Timeouts;
+
+/// What the configuration fails to say. [`containerssh_config::Config::validate`] says it first; this holds for callers
+/// that fill the types themselves.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no console container of that number.
+    #[error(
+        "kubernetes.pod.consoleContainerNumber is {number}, but kubernetes.pod.spec.containers has {count}, counted from 0"
+    )]
+    NoConsole {
+        /// The configured number.
+        number: usize,
+        /// How many containers there are.
+        count: usize,
+    },
+    /// Pods need a namespace.
+    #[error("kubernetes.pod.metadata.namespace is missing")]
+    NoNamespace,
+    /// A command without a program.
+    #[error("kubernetes.pod.{0} must not be empty")]
+    NoCommand(&'static str),
+}
+
+/// Validated settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: PodSpec,
+    /// Index of the container that runs the sessions' programs; within `spec.containers`.
+    pub(crate) console: usize,
+    /// Its name.
+    pub(crate) console_name: String,
+    pub(crate) idle_command: Vec<String>,
+    pub(crate) shell_command: Vec<String>,
+    pub(crate) subsystems: BTreeMap<String, String>,
+    pub(crate) expose: Expose,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) timeouts: Timeouts,
+}
+
+/// Where metadata of authentication goes: key to name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expose {
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+impl Settings {
+    pub(crate) fn new(config: &Kubernetes) -> Result<Self, SettingsError> {
+        let pod = &config.pod;
+        let namespace = pod.metadata.namespace.clone().filter(|namespace| !namespace.is_empty());
+        let console = pod.console_container_number;
+        let Some(Container { name: console_name, .. }) = pod.spec.containers.get(console) else {
+            return Err(SettingsError::NoConsole { number: console, count: pod.spec.containers.len() });
+        };
+        if pod.idle_command.is_empty() {
+            return Err(SettingsError::NoCommand("idleCommand"));
+        }
+        if pod.shell_command.is_empty() {
+            return Err(SettingsError::NoCommand("shellCommand"));
+        }
+        Ok(Self {
+            namespace: namespace.ok_or(SettingsError::NoNamespace)?,
+            metadata: pod.metadata.clone(),
+            console,
+            console_name: console_name.clone(),
+            spec: pod.spec.clone(),
+            idle_command: pod.idle_command.clone(),
+            shell_command: pod.shell_command.clone(),
+            subsystems: pod.subsystems.clone(),
+            expose: Expose {
+                env: pod.expose_auth_metadata_as_env.clone(),
+                labels: pod.expose_auth_metadata_as_labels.clone(),
+                annotations: pod.expose_auth_metadata_as_annotations.clone(),
+            },
+            deadline: (!pod.deadline.is_zero()).then_some(pod.deadline),
+            timeouts: config.timeouts.clone(),
+        })
+    }
+
+    /// The console container's image, for messages.
+    pub(crate) fn image(&self) -> &str {
+        self.spec
+            .containers
+            .get(self.console)
+            .and_then(|container| container.image.as_deref())
+            .unwrap_or("(unnamed)")
+    }
+}
