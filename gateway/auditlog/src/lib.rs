@@ -1,20 +1,37 @@
 //! ContainerSSH audit logs: record types, FORMAT v1 and v2 codec, asciicast, and the tool that reads them.
 //!
 //! An audit log is a 40-byte [`header()`] and gzip around CBOR records. What this crate offers follows a record's way:
-//! a [`Message`] with its [`Payload`]; an [`Encoder`] that appends it to a buffer.
+//!
+//! ```text
+//! Message/Payload ─► Encoder ─► member::compress ─► file ─► recover::scan (if the writer died)
+//!                                                    └────► Decoder ─► JSON, text, asciicast
+//! ```
+//!
+//! - [`Message`] and [`Payload`]: one table of all record types, from which codec and JSON follow.
+//! - [`Encoder`] appends records to a buffer, byte for byte as ContainerSSH writes them.
+//! - [`member`] turns a buffer into one complete gzip member; [`recover`] mends a file that lacks its end.
+//! - [`Decoder`] reads what any ContainerSSH has written, whole or damaged.
+//! - [`tool`] is the command line program; [`asciicast`] what it exports for players.
 //!
 //! No network, no async runtime: the gateway's recorder and the command line tool both build on it.
 
+pub mod asciicast;
 mod cbor;
+mod decode;
 pub mod encode;
 mod field;
+mod gzip;
 mod header;
+pub mod member;
 mod message;
 mod payload;
+pub mod recover;
 pub mod text;
+pub mod tool;
 
 pub use cbor::split::{Damage, MAX_RECORD};
 pub use cbor::value::Value;
+pub use decode::{DecodeError, Decoder, RecordError};
 pub use encode::{Encoder, MAX_IO_DATA};
 pub use header::{HEADER_LEN, HeaderError, Version, header};
 pub use message::{Answer, IoStream, Message, Question};

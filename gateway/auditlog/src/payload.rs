@@ -56,6 +56,9 @@ macro_rules! payloads {
         }
 
         impl Payload {
+            /// The codes of all types that are known here, ascending.
+            pub const TYPE_CODES: &[u32] = &[$( $code ),+];
+
             /// The number that stands for the type in a file.
             #[must_use]
             pub const fn type_code(&self) -> u32 {
@@ -153,8 +156,6 @@ macro_rules! payloads {
             }
         }
 
-        #[cfg(test)]
-        pub(crate) const TYPE_CODES: &[u32] = &[$( $code ),+];
     };
 }
 
@@ -420,4 +421,33 @@ payloads! {
         request_id: u64 = "requestId",
         reason: String = "reason",
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_itself_even_without_a_payload() {
+        for code in Payload::TYPE_CODES {
+            let payload = Payload::decode(*code, &Value::Null).unwrap();
+            assert_eq!(payload.type_code(), *code);
+            assert!(!matches!(payload, Payload::Unknown { .. }));
+        }
+        assert!(Payload::TYPE_CODES.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let password = Some(Bytes::from_static(b"hunter2"));
+        let answers = vec![Answer { question: "PIN?".into(), answer: "hunter2".into() }];
+        for payload in [
+            Payload::AuthPassword { username: "foo".into(), password },
+            Payload::AuthKeyboardInteractiveAnswer { username: "foo".into(), answers },
+            Payload::Io { stream: IoStream::Stdin, data: Bytes::from_static(b"hunter2") },
+        ] {
+            let shown = format!("{payload:?}");
+            assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+        }
+    }
 }

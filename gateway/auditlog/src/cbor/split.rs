@@ -24,7 +24,7 @@ pub(crate) const MAX_DEPTH: usize = 16;
 const FIRST_KEY: &[u8] = b"connectionid";
 
 /// Bytes from which a record can be recognised: the map's head, the key's head, the key.
-const MARK: usize = 2 + FIRST_KEY.len();
+pub(crate) const MARK: usize = 2 + FIRST_KEY.len();
 
 /// How the structure of a stream is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
