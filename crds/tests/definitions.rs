@@ -1,5 +1,12 @@
 //! The definitions as they are installed, and the examples that people copy.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it is all tests, helpers too"
+)]
+
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use containerssh_crds::{AuditPolicy, SSHGateway, Size, Span, crd, defaults};

@@ -28,6 +28,10 @@ pub struct PolicyInput {
 
 /// What a policy demands.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a cluster has a handful of policies, and nearly all are readable"
+)]
 pub enum PolicyBody {
     /// Known.
     Readable {

@@ -15,8 +15,8 @@
 //! 4. Storage is atomic: bucket, endpoint and credentials belong together. The policy of highest precedence
 //!    gives all of it; losers are reported.
 //! 5. Precedence is priority, then age, then name. It decides nothing but 3 and 4.
-//! 6. Records follow from demands: an enforced `Require` or an enforced storage means `Binary`, whatever else
-//!    is said; where nobody states a format, any storage or `Require` does.
+//! 6. Records follow from demands: a tier, or a wish, that has a `Require` or names storage says `Binary`. Only the
+//!    baseline's storage is there for whoever records, and asks for nothing.
 //! 7. What has no valid result is an error, never a guess: a policy that cannot be read, or records without
 //!    storage. The caller keeps the last good result, or keeps the gateway from starting.
 
@@ -119,22 +119,15 @@ pub fn merge(
     let nothing = AuditTier::default();
     let wish = tenant.unwrap_or(&nothing);
 
-    let enforced = lattice::join_all(tiers.enforce.iter().map(|(_, tier)| *tier));
-    let default = lattice::join_all(tiers.default.iter().map(|(_, tier)| *tier));
-    let stated = lattice::or(wish, &default);
+    let enforced = with_records(lattice::join_all(tiers.enforce.iter().map(|(_, tier)| *tier)));
+    let default = with_records(lattice::join_all(tiers.default.iter().map(|(_, tier)| *tier)));
+    let wished = with_records(wish.clone());
     // What would hold without enforcement.
-    let mut base = lattice::or(&stated, baseline);
-    if stated.format.is_none() && demands_record(&base) {
-        base.format = Some(AuditFormat::Binary);
-    }
+    let base = lattice::or(&lattice::or(&wished, &default), baseline);
     let joined = lattice::join(&enforced, &base);
 
     let storage = storage(&tiers, wish, baseline);
-    let format = match joined.format {
-        _ if demands_record(&enforced) => AuditFormat::Binary,
-        Some(format) => format,
-        None => AuditFormat::None,
-    };
+    let format = joined.format.unwrap_or(AuditFormat::None);
     if format == AuditFormat::Binary && storage.is_none() {
         return Err(MergeError::NoDestination { demanded_by: demander(&tiers, wish) });
     }
@@ -148,6 +141,12 @@ pub fn merge(
 /// Whether the tier makes sense only with a record.
 fn demands_record(tier: &AuditTier) -> bool {
     tier.storage.is_some() || lattice::demands(tier).any(|(_, demand)| demand == Some(Demand::Require))
+}
+
+/// The tier with the format that its demands imply.
+fn with_records(tier: AuditTier) -> AuditTier {
+    let format = if demands_record(&tier) { Some(AuditFormat::Binary) } else { tier.format };
+    AuditTier { format, ..tier }
 }
 
 /// The one storage, and who gives it.

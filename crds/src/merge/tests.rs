@@ -211,6 +211,9 @@ fn records_follow_from_demands() {
     let default = [policy("d", 1, None, Some(storage))];
     let opted_out = merged(&default, Some(json!({"format": "None"}))).effective;
     assert_eq!((opted_out.format, opted_out.storage), (AuditFormat::None, None), "a default can be declined");
+    let off = [policy("d", 1, None, Some(json!({"format": "None"})))];
+    let wish = json!({"intercept": {"stdin": "Require"}, "storage": s3("mine")});
+    assert!(merged(&off, Some(wish)).effective.intercept.stdin, "and so can one that records nothing");
 }
 
 #[test]
