@@ -45,17 +45,20 @@ impl LogLayer {
     }
 }
 
-/// The worst level an event of this metadata can turn out to have. With a `severity` field the exact level is known
-/// only once the event is there.
-fn worst(metadata: &Metadata<'_>) -> Level {
-    let marked = metadata.fields().field("severity").is_some();
-    match *metadata.level() {
-        _ if marked => Level::Emerg,
+/// The level that `tracing`'s own levels stand for.
+fn plain(level: tracing::Level) -> Level {
+    match level {
         tracing::Level::ERROR => Level::Error,
         tracing::Level::WARN => Level::Warning,
         tracing::Level::INFO => Level::Info,
         _ => Level::Debug,
     }
+}
+
+/// The worst level an event of this metadata can turn out to have: with a `severity` field, the level is known only
+/// once the event is there.
+fn worst(metadata: &Metadata<'_>) -> Level {
+    if metadata.fields().field("severity").is_some() { Level::Emerg } else { plain(*metadata.level()) }
 }
 
 /// The part of the program that speaks, by ContainerSSH's names.
@@ -127,25 +130,17 @@ where
             }
         }
         event.record(&mut collector);
-        let level = collector.severity.unwrap_or_else(|| worst_without_mark(metadata));
+        let level = collector.severity.unwrap_or_else(|| plain(*metadata.level()));
         if level < self.level() {
             return;
         }
-        collector.labels.entry("module").or_insert_with(|| Value::Text(module(metadata.target()).to_owned()));
-        if module(metadata.target()) == "library" {
-            collector.labels.entry("target").or_insert_with(|| Value::Text(metadata.target().to_owned()));
+        let target = metadata.target();
+        collector.labels.entry("module").or_insert_with(|| Value::Text(module(target).to_owned()));
+        if !target.starts_with(OURS) {
+            collector.labels.entry("target").or_insert_with(|| Value::Text(target.to_owned()));
         }
         let code = collector.code.as_deref().unwrap_or(code::UNKNOWN_ERROR);
         self.queue.push(&render(self.format, (self.now)(), level, code, &collector.message, &collector.labels));
-    }
-}
-
-fn worst_without_mark(metadata: &Metadata<'_>) -> Level {
-    match *metadata.level() {
-        tracing::Level::ERROR => Level::Error,
-        tracing::Level::WARN => Level::Warning,
-        tracing::Level::INFO => Level::Info,
-        _ => Level::Debug,
     }
 }
 

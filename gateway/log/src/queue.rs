@@ -19,10 +19,18 @@ pub type LossReport = Box<dyn Fn(u64) -> Vec<u8> + Send>;
 struct State {
     waiting: Vec<u8>,
     lost: u64,
+    /// The last write failed. Losses are reported once there is a line to try again with, not in a busy loop.
+    broken: bool,
     /// Lines are handed in and written out in batches; a batch is done when this counter passes it.
     batches_taken: u64,
     batches_written: u64,
     closed: bool,
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        !self.waiting.is_empty() || (self.lost > 0 && !self.broken)
+    }
 }
 
 /// A bounded queue of lines.
@@ -61,7 +69,7 @@ impl Queue {
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
         // What waits now goes out with the next batch; what was taken before is the current one.
-        let target = state.batches_taken + u64::from(!state.waiting.is_empty() || state.lost > 0);
+        let target = state.batches_taken + u64::from(state.has_work());
         while state.batches_written < target {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
                 return false;
@@ -85,11 +93,9 @@ impl Queue {
     fn write_to(&self, mut output: impl Write, report: &LossReport) {
         let mut batch = Vec::new();
         loop {
-            let mut state = self.lock();
-            while state.waiting.is_empty() && state.lost == 0 && !state.closed {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            if state.waiting.is_empty() && state.lost == 0 {
+            let waiting = self.changed.wait_while(self.lock(), |state| !state.has_work() && !state.closed);
+            let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
+            if !state.has_work() {
                 return;
             }
             std::mem::swap(&mut batch, &mut state.waiting);
@@ -106,19 +112,117 @@ impl Queue {
 
             let mut state = self.lock();
             state.batches_written += 1;
+            state.broken = failed;
             if failed {
-                // The count is reported with the next batch; until there is one, nobody is there to read it.
                 state.lost += lines + lost;
-                let closed = state.closed;
-                let batch_waits = self.changed.wait_while(state, |s| s.waiting.is_empty() && !s.closed);
-                drop(batch_waits.unwrap_or_else(PoisonError::into_inner));
-                if closed {
-                    return;
-                }
-            } else {
-                drop(state);
             }
+            drop(state);
             self.changed.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Fails or writes as it is told, one word per write; an empty channel stalls it.
+    struct Steered {
+        orders: mpsc::Receiver<bool>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Steered {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            match self.orders.recv() {
+                Ok(true) => {
+                    self.written.lock().unwrap().extend_from_slice(bytes);
+                    Ok(bytes.len())
+                }
+                _ => Err(std::io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn steered() -> (Arc<Queue>, mpsc::Sender<bool>, Arc<Mutex<Vec<u8>>>) {
+        let (orders, receiver) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let output = Steered { orders: receiver, written: Arc::clone(&written) };
+        let queue = Queue::start(output, Box::new(|lost| format!("lost {lost}\n").into_bytes())).unwrap();
+        (queue, orders, written)
+    }
+
+    fn text(written: &Mutex<Vec<u8>>) -> String {
+        String::from_utf8(written.lock().unwrap().clone()).unwrap()
+    }
+
+    const SOON: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn lines_come_out_in_order() {
+        let (queue, orders, written) = steered();
+        for order in 0..100 {
+            orders.send(true).unwrap();
+            queue.push(format!("line {order}\n").as_bytes());
+        }
+        assert!(queue.flush(SOON));
+        let expected: String = (0..100).map(|order| format!("line {order}\n")).collect();
+        assert_eq!(text(&written), expected);
+    }
+
+    #[test]
+    fn a_stalled_output_costs_counted_lines_and_no_time() {
+        let (queue, orders, written) = steered();
+        // The first line is taken out and stalls the thread; then the queue fills.
+        queue.push(b"first\n");
+        while !queue.lock().waiting.is_empty() {
+            std::thread::yield_now();
+        }
+        let line = [b"x".repeat(1023).as_slice(), b"\n"].concat();
+        for _ in 0..QUEUE_BYTES / line.len() + 7 {
+            queue.push(&line);
+        }
+        assert!(!queue.flush(Duration::from_millis(1)));
+        for _ in 0..2 {
+            orders.send(true).unwrap();
+        }
+        assert!(queue.flush(SOON));
+        let text = text(&written);
+        assert!(text.starts_with("first\nxxx") && text.ends_with("x\nlost 7\n"), "{}", text.len());
+        assert_eq!(text.lines().count(), 1 + QUEUE_BYTES / line.len() + 1);
+    }
+
+    #[test]
+    fn a_broken_output_is_tried_again_with_the_next_line_and_the_loss_reported() {
+        let (queue, orders, written) = steered();
+        for line in ["a\nb\n", "c\n"] {
+            orders.send(false).unwrap();
+            queue.push(line.as_bytes());
+            assert!(queue.flush(SOON), "a failed write is over, too");
+        }
+        orders.send(true).unwrap();
+        queue.push(b"d\n");
+        assert!(queue.flush(SOON));
+        assert_eq!(text(&written), "d\nlost 3\n");
+    }
+
+    #[test]
+    fn closing_writes_what_is_left() {
+        let (queue, orders, written) = steered();
+        orders.send(true).unwrap();
+        queue.push(b"last\n");
+        queue.close();
+        assert!(queue.flush(SOON));
+        assert_eq!(text(&written), "last\n");
+        // The thread is gone, and with it the receiver of orders.
+        while orders.send(true).is_ok() {
+            std::thread::yield_now();
         }
     }
 }

@@ -135,8 +135,8 @@ fn contains((network, length): (IpAddr, u32), client: IpAddr) -> bool {
     }
 }
 
-/// `*` is any text and `?` any character. Linear in the text: a star that fails gives one more character to the last
-/// one only.
+/// `*` is any text and `?` any character. No recursion: where the rest does not fit, the last star takes one more
+/// character, so that the work is at most the product of the lengths whatever the pattern.
 fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at_pattern, mut at_text) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -15,6 +15,7 @@ mod client;
 mod request;
 pub mod retry;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +30,6 @@ pub use answer::{MAX_ENTRIES, MAX_FILES, MAX_NAME, MAX_VALUE};
 pub use client::MAX_ANSWER;
 
 /// A webhook of authentication.
-#[derive(Debug)]
 pub struct Webhook {
     client: Client,
     /// With `/password` appended.
@@ -41,19 +41,29 @@ pub struct Webhook {
     backoff: Backoff,
 }
 
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = client::without_credentials(&self.password_url);
+        f.debug_struct("Webhook").field("url", &url.as_str()).finish_non_exhaustive()
+    }
+}
+
 impl Webhook {
     /// Makes the client. `option` is the key of `settings` in the configuration, for errors.
     ///
     /// # Errors
     /// When the URL, a certificate or a key is no use.
     pub fn new(settings: &Settings, option: &str) -> Result<Webhook, AuthConfigError> {
-        // ContainerSSH appends without a look at slashes, and servers are written for that.
-        let url = |path: &str| {
-            format!("{}{path}", settings.url).parse::<Url>().map_err(|error| AuthConfigError::Invalid {
+        let parse = |text: &str| {
+            text.parse::<Url>().map_err(|error| AuthConfigError::Invalid {
                 option: format!("{option}.url"),
                 message: error.to_string(),
             })
         };
+        // On its own first: "https://" and a path would make the path a host.
+        parse(&settings.url)?;
+        // ContainerSSH appends without a look at slashes, and servers are written for that.
+        let url = |path: &str| parse(&format!("{}{path}", settings.url));
         Ok(Webhook {
             client: client::build(settings, option)?,
             password_url: url("/password")?,

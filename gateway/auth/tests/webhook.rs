@@ -1,0 +1,251 @@
+//! Webhooks against a real HTTP server: what is sent, and that every doubtful answer denies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::response::IntoResponse;
+use common::{PASSWORD, PASSWORD_BASE64, Server, attempt, reason, reply, settings, webhook};
+use containerssh_auth::{Identity, Methods, Verdict, authenticator};
+use containerssh_backend::MetadataValue;
+use containerssh_config::{Auth, AuthMethod, PasswordAuth, PublicKeyAuth, Webhook as Settings};
+use futures::StreamExt;
+use futures::stream;
+use tokio::io::AsyncWriteExt;
+
+const YES: &str = r#"{"success":true,"authenticatedUsername":"alice@example.net","metadata":{"TEAM":{"value":"x","sensitive":true}}}"#;
+
+#[tokio::test]
+async fn a_password_is_asked_about_on_the_wire_as_by_the_reference() {
+    let server = Server::with(200, YES).await;
+    let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+
+    let mut identity = Identity { authenticated_username: "alice@example.net".into(), ..Identity::default() };
+    identity.metadata.insert("TEAM".into(), MetadataValue { value: "x".into(), sensitive: true });
+    assert_eq!(verdict, Verdict::Accepted(Box::new(identity)));
+
+    let [seen] = server.seen().try_into().unwrap();
+    assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/password"));
+    assert_eq!(seen.headers["content-type"], "application/json");
+    assert_eq!(seen.headers["accept"], "application/json");
+    let body = format!(
+        "{{\"remoteAddress\":\"192.0.2.7:45760\",\"connectionId\":\"0123456789abcdef0123456789abcdef\",\
+         \"clientVersion\":\"SSH-2.0-OpenSSH_9.2p1\",\"username\":\"alice\",\"passwordBase64\":\"{PASSWORD_BASE64}\"}}\n"
+    );
+    assert_eq!(seen.headers["content-length"], body.len().to_string().as_str());
+    assert_eq!(seen.body, body);
+}
+
+#[tokio::test]
+async fn a_public_key_is_asked_about_below_the_configured_path() {
+    let server = Server::with(200, r#"{"success":false}"#).await;
+    let hook = webhook(&settings(&format!("{}/auth", server.url())));
+    assert_eq!(hook.public_key(&attempt(), "ssh-ed25519 AAAA").await, Verdict::Rejected);
+
+    let [seen] = server.seen().try_into().unwrap();
+    assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/auth/pubkey"));
+    assert_eq!(
+        seen.body,
+        "{\"remoteAddress\":\"192.0.2.7:45760\",\"connectionId\":\"0123456789abcdef0123456789abcdef\",\
+         \"clientVersion\":\"SSH-2.0-OpenSSH_9.2p1\",\"username\":\"alice\",\"publicKey\":\"ssh-ed25519 AAAA\"}\n"
+    );
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_logins() {
+    let server = Server::with(200, YES).await;
+    let hook = webhook(&settings(&server.url()));
+    for _ in 0..5 {
+        assert!(matches!(hook.password(&attempt(), PASSWORD).await, Verdict::Accepted(_)));
+    }
+    assert_eq!((server.seen().len(), server.connections()), (5, 1));
+}
+
+#[tokio::test]
+async fn answers_that_will_not_change_deny_at_once_with_their_reason() {
+    for (status, body, expected) in [
+        (200, r#"{"success":"true"}"#, "the answer has a string in success, which must be true or false"),
+        (200, r#"{"success":1}"#, "the answer has a number in success, which must be true or false"),
+        (200, "{}", "the answer has no field \"success\""),
+        (200, "[true]", "the answer is not a JSON object"),
+        (200, "<html><body>Welcome</body></html>", "the answer is HTML or XML, not JSON"),
+        (200, "", "the answer is empty"),
+        (200, "{\"success\":tru", "the answer is JSON that ends too early (line 1 column 14)"),
+        (200, "\u{feff}{\"success\":true}", "the answer is not valid JSON (line 1 column 1)"),
+        // Only 200 is an answer, whatever the body says.
+        (201, YES, "status 201 instead of 200"),
+        (204, "", "status 204 instead of 200"),
+        (400, YES, "status 400 instead of 200"),
+        (401, YES, "status 401 instead of 200"),
+        (404, YES, "status 404 instead of 200"),
+        (301, YES, "the server redirects (status 301), which allowRedirects forbids"),
+    ] {
+        let server = Server::with(status, body).await;
+        let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+        assert_eq!(reason(verdict), format!("authentication webhook: {expected}"));
+        assert_eq!(server.seen().len(), 1, "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn failures_that_may_pass_are_retried_until_there_is_an_answer() {
+    let server = Server::start(|number, _| match number {
+        0 => reply(500, YES),
+        1 => reply(503, ""),
+        2 => reply(429, ""),
+        // The connection breaks in the middle of the answer.
+        3 => reply(200, Body::from_stream(stream::iter([Ok("{\"succ"), Err(std::io::Error::other("broken"))]))),
+        _ => reply(200, YES),
+    })
+    .await;
+    let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    let seen = server.seen();
+    assert_eq!(seen.len(), 5);
+    assert!(seen.windows(2).all(|pair| pair[0].body == pair[1].body), "every attempt asks the same");
+}
+
+#[tokio::test]
+async fn retries_end_with_auth_timeout() {
+    let server = Server::with(500, YES).await;
+    let short = Settings { auth_timeout: Duration::from_millis(300), ..settings(&server.url()) };
+    let verdict = webhook(&short).password(&attempt(), PASSWORD).await;
+    assert_eq!(reason(verdict), "authentication webhook: status 500 instead of 200");
+    assert!(server.seen().len() >= 2);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_before_or_within_its_answer_denies_in_time() {
+    for partial in [false, true] {
+        let server = Server::start(move |_, _| {
+            if partial {
+                let endless = stream::iter([Ok::<_, std::io::Error>("{")]).chain(stream::pending());
+                reply(200, Body::from_stream(endless))
+            } else {
+                Box::pin(std::future::pending())
+            }
+        })
+        .await;
+        let short = Settings {
+            timeout: Duration::from_millis(100),
+            auth_timeout: Duration::from_millis(350),
+            ..settings(&server.url())
+        };
+        let started = Instant::now();
+        let reason = reason(webhook(&short).password(&attempt(), PASSWORD).await);
+        assert!(reason.starts_with("authentication webhook: no answer within "), "{reason}");
+        // One that never answers would take for ever; a busy machine takes a while.
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert!(server.seen().len() >= 2, "each attempt has its own limit");
+    }
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_cut_off_and_denies() {
+    let sent = Arc::new(Mutex::new(0_u64));
+    let counter = Arc::clone(&sent);
+    let server = Server::start(move |_, _| {
+        let counter = Arc::clone(&counter);
+        let block = axum::body::Bytes::from(vec![b' '; 64 * 1024]);
+        // 100 MB without a length in front.
+        reply(200, Body::from_stream(stream::iter(0..1600).map(move |_| {
+            *counter.lock().unwrap() += block.len() as u64;
+            Ok::<_, std::io::Error>(block.clone())
+        })))
+    })
+    .await;
+    let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+    assert_eq!(reason(verdict), "authentication webhook: the answer is larger than 1048576 bytes");
+    assert!(*sent.lock().unwrap() < 50_000_000, "it was read to the end");
+
+    // With a length in front nothing of it is read.
+    let server = Server::start(|_, _| reply(200, vec![b' '; 2 * 1024 * 1024])).await;
+    let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+    assert_eq!(reason(verdict), "authentication webhook: the answer is larger than 1048576 bytes");
+}
+
+#[tokio::test]
+async fn a_port_without_a_server_or_with_another_protocol_denies() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
+        }
+    });
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, expected) in [(address, "client error"), (closed, "refused")] {
+        let short = Settings { auth_timeout: Duration::from_millis(500), ..settings(&format!("http://{address}")) };
+        let short = Settings { timeout: Duration::from_millis(500), ..short };
+        let reason = reason(webhook(&short).password(&attempt(), PASSWORD).await).to_lowercase();
+        assert!(reason.contains(expected) || reason.contains("invalid http"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_followed_only_when_allowed() {
+    let server = Server::start(|_, path| match path {
+        "/moved" => reply(200, YES),
+        _ => Box::pin(async { (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/moved")]).into_response() }),
+    })
+    .await;
+    let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
+    assert!(reason(verdict).contains("allowRedirects"));
+    assert_eq!(server.seen().len(), 1);
+
+    let allowed = Settings { allow_redirects: true, ..settings(&server.url()) };
+    let verdict = webhook(&allowed).password(&attempt(), PASSWORD).await;
+    assert!(matches!(verdict, Verdict::Accepted(_)), "{verdict:?}");
+    let seen = server.seen();
+    assert_eq!(seen.last().unwrap().path, "/moved");
+    assert_eq!(seen.last().unwrap().body, seen[1].body);
+}
+
+#[tokio::test]
+async fn a_redirect_in_a_circle_denies() {
+    let server = Server::start(|_, _| {
+        Box::pin(async { (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/password")]).into_response() })
+    })
+    .await;
+    let allowed = Settings { allow_redirects: true, ..settings(&server.url()) };
+    let verdict = webhook(&allowed).password(&attempt(), PASSWORD).await;
+    assert!(reason(verdict).contains("too many redirects"));
+}
+
+#[tokio::test]
+async fn only_configured_methods_are_offered_and_others_are_rejected() {
+    let server = Server::with(200, YES).await;
+    let hook = |method| PasswordAuth { method, webhook: settings(&server.url()) };
+    let none = Auth::default();
+    let password = Auth { password: hook(AuthMethod::Webhook), ..Auth::default() };
+    let key = Auth {
+        public_key: PublicKeyAuth {
+            method: AuthMethod::Webhook,
+            webhook: settings(&server.url()),
+            ..PublicKeyAuth::default()
+        },
+        ..Auth::default()
+    };
+    for (config, methods) in [
+        (none, Methods { password: false, public_key: false }),
+        (password, Methods { password: true, public_key: false }),
+        (key, Methods { password: false, public_key: true }),
+    ] {
+        let authenticator = authenticator(&config).unwrap();
+        assert_eq!(authenticator.methods(), methods);
+        let by_password = authenticator.password(&attempt(), PASSWORD).await;
+        assert_eq!(matches!(by_password, Verdict::Accepted(_)), methods.password, "{by_password:?}");
+        let by_key = authenticator.public_key(&attempt(), "ssh-ed25519 AAAA").await;
+        assert_eq!(matches!(by_key, Verdict::Accepted(_)), methods.public_key, "{by_key:?}");
+    }
+}
