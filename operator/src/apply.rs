@@ -8,7 +8,11 @@
 //! An object that stands in the way and is not ours is left alone ([`Error::Foreign`]): a force-apply would take
 //! over a team's own Service that happens to have the gateway's name.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use kube::{
     Api, Client,
@@ -23,7 +27,6 @@ use crate::{
     index::Name,
     metrics::Metrics,
 };
-use std::sync::Arc;
 
 /// One call to the apiserver; its own limit is 60 s, but whoever takes that long is not worth waiting for.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,8 +196,8 @@ impl Applier {
         }
     }
 
-    /// The gateway is gone.
-    pub fn forget(&self, uid: &str) {
-        lock(&self.ledger.0).remove(uid);
+    /// Forgets every gateway but these.
+    pub fn retain(&self, uids: &HashSet<String>) {
+        lock(&self.ledger.0).retain(|uid, _| uids.contains(uid));
     }
 }

@@ -1,10 +1,15 @@
 //! Waiting longer after each failure of the same object, and not at all once it works.
 //!
 //! kube's error policy is told neither how often an object failed nor when it recovered, so the count lives here.
-//! An entry exists only while its object fails; [`Backoff::forget`] drops it on success and on deletion, which
-//! bounds the map by the number of failing objects.
+//! An entry exists only while its object fails; [`Backoff::forget`] drops it on success and [`Backoff::retain`] after a
+//! deletion, which bounds the map by the number of failing objects.
 
-use std::{collections::HashMap, hash::Hash, sync::Mutex, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Mutex,
+    time::Duration,
+};
 
 /// The first wait: long enough for a missing Secret to arrive from the same `kubectl apply`.
 pub const FIRST: Duration = Duration::from_secs(1);
@@ -36,6 +41,11 @@ impl<K: Eq + Hash> Backoff<K> {
             *count
         };
         jittered(nth(count), JITTER)
+    }
+
+    /// Forgets every object but these.
+    pub fn retain(&self, keys: &HashSet<K>) {
+        lock(&self.failures).retain(|key, _| keys.contains(key));
     }
 
     /// The object works (or is gone): its next failure starts from the beginning.

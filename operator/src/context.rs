@@ -3,12 +3,15 @@
 //! Written by: the watches (stores, marks), the reconciles (everything else). All of it is a cache: a new leader
 //! starts without and comes to the same result.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use containerssh_crds::SSHGateway;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Client,
+    Client, Resource,
     api::PartialObjectMeta,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
@@ -19,7 +22,7 @@ use crate::{
     args::Settings,
     backoff::Backoff,
     events::Events,
-    gather::{audit::GuardedPolicy, pod_check::PodChecks, refs::Reader},
+    gather::{audit::{self, GuardedPolicy}, pod_check::PodChecks, refs::Reader},
     index::{Dirty, Name},
     metrics::Metrics,
 };
@@ -82,5 +85,19 @@ impl Context {
     /// Every gateway of every scope.
     pub fn gateways(&self) -> Vec<Arc<GuardedGateway>> {
         self.shards.iter().flat_map(|shard| shard.gateways.state()).collect()
+    }
+
+    /// Forgets what is remembered of objects that are gone. Not done where a deletion is seen, because a broken watch
+    /// does not show every deletion.
+    pub fn forget_gone(&self) {
+        let gateways = self.gateways();
+        let names: HashSet<Name> = gateways.iter().map(|gateway| Name::of(gateway.as_ref())).collect();
+        let uids: HashSet<String> = gateways.iter().filter_map(|gateway| gateway.meta().uid.clone()).collect();
+        self.applier.retain(&uids);
+        self.pod_checks.retain(&names);
+        self.gateway_backoff.retain(&names);
+        let policies = self.policies.state();
+        self.policy_backoff
+            .retain(&policies.iter().map(|policy| Name { namespace: None, name: audit::name_of(policy) }).collect());
     }
 }

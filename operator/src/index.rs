@@ -156,6 +156,14 @@ impl References {
         }
     }
 
+    /// Forgets every referrer but those that `keep` is true for.
+    pub fn retain(&self, keep: impl Fn(&Name) -> bool) {
+        let gone: Vec<Name> = lock(&self.maps).by_referrer.keys().filter(|name| !keep(name)).cloned().collect();
+        for name in gone {
+            self.set(&name, HashSet::new());
+        }
+    }
+
     /// Everything that refers to `target`.
     pub fn referrers(&self, target: &Target) -> Vec<Name> {
         lock(&self.maps).by_target.get(target).map(|names| names.iter().cloned().collect()).unwrap_or_default()
@@ -181,6 +189,16 @@ mod tests {
         assert_eq!(index.referrers(&target("new")), vec![gateway.clone()]);
         index.set(&gateway, HashSet::new());
         assert!(lock(&index.maps).by_target.is_empty() && lock(&index.maps).by_referrer.is_empty());
+    }
+
+    #[test]
+    fn what_is_gone_refers_to_nothing() {
+        let index = References::default();
+        let (here, gone) = (Name::within("ns", "here"), Name::within("ns", "gone"));
+        index.set(&here, [target("s")].into());
+        index.set(&gone, [target("s")].into());
+        index.retain(|name| *name == here);
+        assert_eq!(index.referrers(&target("s")), vec![here]);
     }
 
     #[test]

@@ -31,8 +31,8 @@ use crate::{
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(25);
 /// For the apiserver; a SYN that is not answered in this time will not be.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the gauges of waiting objects are read.
-const GAUGE_EVERY: Duration = Duration::from_secs(5);
+/// How often gauges are read and what is gone is forgotten.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(15);
 
 /// Why the operator ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ pub async fn run(settings: Settings, client: Client, stop: CancellationToken) ->
         });
     }
     let context = Arc::new(context);
-    tasks.spawn(gauges(Arc::clone(&context)));
+    tasks.spawn(keep_house(Arc::clone(&context)));
 
     let work = lead(Arc::clone(&context), ready, stop.clone());
     let result = tokio::select! {
@@ -208,12 +208,14 @@ where
     Box::pin(run.for_each(|_| std::future::ready(())))
 }
 
-async fn gauges(context: Arc<Context>) -> &'static str {
-    let mut ticks = tokio::time::interval(GAUGE_EVERY);
+/// Reads gauges, forgets what is gone.
+async fn keep_house(context: Arc<Context>) -> &'static str {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_EVERY);
     loop {
         ticks.tick().await;
         let gateways = context.shards.iter().map(|shard| shard.dirty.len()).sum();
         context.metrics.set_waiting(reconcilers::gateway::KIND, gateways);
         context.metrics.set_waiting(reconcilers::audit_policy::KIND, context.policies_dirty.len());
+        context.forget_gone();
     }
 }

@@ -19,7 +19,7 @@ use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject, Patch, PatchParams},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
@@ -61,7 +61,7 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
     let (policy, obeyed) = policy(&facts);
     conditions.set(policy);
     let replicas = facts.replicas.unwrap_or_default();
-    let available = available(facts.replicas);
+    let available = available(facts.replicas, facts.pods.trouble());
     conditions.set(available.clone());
 
     let settled = replicas.settled() && obeyed;
@@ -88,7 +88,10 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
         let (reason, message) = if replicas.settled() {
             (Reason::PolicyRollingOut, "Waiting for every gateway pod to take the audit settings up".to_owned())
         } else {
-            (Reason::RollingOut, format!("{} of {} gateway pods run the newest template", replicas.updated, replicas.desired))
+            let Replicas { desired, ready, updated, existing, .. } = replicas;
+            let counts = format!("{updated} of {desired} gateway pods run the newest template, {ready} are ready");
+            let old = existing.saturating_sub(updated);
+            (Reason::RollingOut, if old > 0 { format!("{counts}; {old} of the old ones are still there") } else { counts })
         };
         conditions.set(Observation::new(RECONCILING, Status::True, reason, message));
         conditions.drop(STALLED);
@@ -177,7 +180,7 @@ fn policy(facts: &Facts<'_>) -> (Observation, bool) {
     (observation, true)
 }
 
-fn available(replicas: Option<Replicas>) -> Observation {
+fn available(replicas: Option<Replicas>, trouble: Option<&str>) -> Observation {
     let about = |status, reason, message: String| Observation::new(AVAILABLE, status, reason, message);
     match replicas {
         None => about(Status::False, Reason::Unavailable, "There are no gateway pods yet".to_owned()),
@@ -185,7 +188,11 @@ fn available(replicas: Option<Replicas>) -> Observation {
             about(Status::False, Reason::ScaledToZero, "spec.replicas is 0".to_owned())
         }
         Some(replicas) => {
-            let message = format!("{} of {} gateway pods are ready", replicas.ready, replicas.desired);
+            let mut message = format!("{} of {} gateway pods are ready", replicas.ready, replicas.desired);
+            if let Some(trouble) = trouble {
+                message.push_str(": ");
+                message.push_str(trouble);
+            }
             if replicas.ready > 0 {
                 about(Status::True, Reason::Available, message)
             } else {
@@ -243,7 +250,12 @@ pub fn happenings(old: &[Condition], new: &[Condition]) -> Vec<Happening> {
             && before.is_none_or(|before| before.message != condition.message);
         let bad = condition.status == Status::False.as_str();
         let worth = match condition.type_.as_str() {
-            READY => flipped && condition.status != Status::Unknown.as_str(),
+            // A new gateway whose pods start is no news; one that stops being ready is.
+            READY => {
+                let starting = condition.reason == Reason::NotReady.as_str()
+                    && before.is_none_or(|before| before.status != Status::True.as_str());
+                flipped && condition.status != Status::Unknown.as_str() && !starting
+            }
             // Good news about these is in Ready; bad news names what to mend, and may be one of several.
             ACCEPTED | RESOLVED_REFS | AUDIT_POLICY_RESOLVED => {
                 (flipped && bad && condition.reason != Reason::PolicyRollingOut.as_str()) || conflict
@@ -263,6 +275,26 @@ pub fn happenings(old: &[Condition], new: &[Condition]) -> Vec<Happening> {
     happenings
 }
 
+/// The status of an object that cannot be decoded as a whole, if that part can. None = the object is gone.
+pub async fn read_raw<K, S>(client: &Client, kind: &'static str, name: &Name) -> Result<Option<Option<S>>, Error>
+where
+    K: Resource<DynamicType = ()>,
+    S: DeserializeOwned,
+{
+    let what = || format!("read {kind} {name}");
+    let raw = within(CALL_TIMEOUT, what, untyped::<K>(client, name).get_opt(&name.name)).await?;
+    Ok(raw.map(|raw| serde_json::from_value(raw.data.get("status")?.clone()).ok()))
+}
+
+/// An API that neither decodes nor needs the object's type.
+pub fn untyped<K: Resource<DynamicType = ()>>(client: &Client, name: &Name) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<K>(&());
+    match &name.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    }
+}
+
 /// Writes a status by server-side apply, if it differs.
 pub async fn write<K, S>(
     client: &Client,
@@ -280,10 +312,7 @@ where
         return Ok(false);
     }
     let resource = ApiResource::erase::<K>(&());
-    let api: Api<DynamicObject> = match &name.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
+    let api = untyped::<K>(client, name);
     let patch = json!({
         "apiVersion": resource.api_version,
         "kind": resource.kind,

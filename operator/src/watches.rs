@@ -2,14 +2,14 @@
 //!
 //! | Watched | Marks |
 //! |---|---|
-//! | SSHGateway | itself; every policy, when what it obeys has changed |
+//! | SSHGateway | itself, unless only its status changed; every policy, when what it obeys has changed |
 //! | AuditPolicy | itself, every gateway and every policy: what it covered before is not known any more |
 //! | Namespace | the gateways in it, those whose pods run in it, every policy |
 //! | children, by label | their gateway |
 //! | Secret, ConfigMap (metadata) | the gateways that refer to it; if a policy does, every gateway and policy |
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Debug,
     sync::{Arc, Mutex},
 };
@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::PartialObjectMeta,
+    api::{ObjectMeta, PartialObjectMeta},
     core::NamespaceResourceScope,
     runtime::{
         reflector::{self, Store, store::Writer},
@@ -171,7 +171,7 @@ fn watch_gateways(
 ) -> Watch {
     let api: Api<GuardedGateway> = api_in(client, shard.namespace.as_deref());
     let shard = shard.clone();
-    let obeyed = Obeyed::default();
+    let (seen, obeyed) = (Last::default(), Last::default());
     let refer = |references: &References, gateway: &GuardedGateway| {
         let name = Name::of(gateway);
         let targets = match &gateway.0 {
@@ -186,21 +186,31 @@ fn watch_gateways(
     let on_touched = move |touched: Touched<'_, GuardedGateway>| match touched {
         Touched::Changed(gateway) => {
             refer(&references, gateway);
-            shard.dirty.mark(Name::of(gateway));
-            if obeyed.changed(gateway) {
+            let name = Name::of(gateway);
+            if seen.differs(name.clone(), wanted(gateway.meta())) {
+                shard.dirty.mark(name.clone());
+            }
+            if obeyed.differs(name, obeys(gateway)) {
                 marks.policies();
             }
         }
         Touched::Deleted(gateway) => {
             let name = Name::of(gateway);
             references.set(&name, HashSet::new());
+            seen.forget(&name);
             obeyed.forget(&name);
             marks.policies();
         }
         Touched::Relisted => {
-            for gateway in shard.gateways.state() {
-                refer(&references, &gateway);
-                obeyed.changed(&gateway);
+            let known = shard.gateways.state();
+            let names: HashSet<Name> = known.iter().map(|gateway| Name::of(gateway.as_ref())).collect();
+            // What vanished while the watch was broken, as far as it is this scope's.
+            let elsewhere = |name: &Name| shard.namespace.is_some() && shard.namespace != name.namespace;
+            references.retain(|name| elsewhere(name) || names.contains(name));
+            seen.retain(&names);
+            obeyed.retain(&names);
+            for gateway in &known {
+                refer(&references, gateway);
             }
             marks.everything();
         }
@@ -208,35 +218,79 @@ fn watch_gateways(
     Box::pin(follow(api, watcher::Config::default(), writer, "SSHGateway".to_owned(), stop.clone(), on_touched))
 }
 
-/// What each gateway said last about the audit it obeys: its status changes with every session, the policies need to
-/// look only when this part does.
-#[derive(Debug, Default)]
-struct Obeyed(Mutex<HashMap<Name, Obeys>>);
+/// What was seen last of each object, as far as it matters: a status changes with every session, and must not set off
+/// reconciles by itself.
+#[derive(Debug)]
+struct Last<V>(Mutex<HashMap<Name, V>>);
 
-/// Generation, hash of the settings, whether every pod applies them.
-type Obeys = (Option<i64>, Option<String>, bool);
+impl<V> Default for Last<V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
 
-impl Obeyed {
-    fn changed(&self, gateway: &GuardedGateway) -> bool {
-        let status = gateway.0.as_ref().ok().and_then(|decoded| decoded.status.as_ref());
-        let hash = status.and_then(|status| Some(status.audit.as_ref()?.hash.clone()));
-        let resolved = status.is_some_and(|status| is_true(&status.conditions, AUDIT_POLICY_RESOLVED));
-        let new = (gateway.meta().generation, hash, resolved);
-        lock(&self.0).insert(Name::of(gateway), new.clone()) != Some(new)
+impl<V: PartialEq> Last<V> {
+    /// Whether this differs from what was seen before.
+    fn differs(&self, name: Name, value: V) -> bool
+    where
+        V: Clone,
+    {
+        lock(&self.0).insert(name, value.clone()) != Some(value)
     }
 
     fn forget(&self, name: &Name) {
         lock(&self.0).remove(name);
     }
+
+    fn retain(&self, names: &HashSet<Name>) {
+        lock(&self.0).retain(|name, _| names.contains(name));
+    }
+}
+
+/// What a person or another controller changes: spec, metadata, deletion; and that nobody has looked at it yet.
+#[derive(Debug, Clone, PartialEq)]
+struct Wanted {
+    uid: Option<String>,
+    generation: Option<i64>,
+    deleting: bool,
+    finalizers: Option<Vec<String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+fn wanted(meta: &ObjectMeta) -> Wanted {
+    Wanted {
+        uid: meta.uid.clone(),
+        generation: meta.generation,
+        deleting: meta.deletion_timestamp.is_some(),
+        finalizers: meta.finalizers.clone(),
+        annotations: meta.annotations.clone(),
+    }
+}
+
+/// What policies need to know of a gateway: generation, hash of its settings, whether every pod applies them.
+type Obeys = (Option<i64>, Option<String>, bool);
+
+fn obeys(gateway: &GuardedGateway) -> Obeys {
+    let status = gateway.0.as_ref().ok().and_then(|decoded| decoded.status.as_ref());
+    let hash = status.and_then(|status| Some(status.audit.as_ref()?.hash.clone()));
+    let resolved = status.is_some_and(|status| is_true(&status.conditions, AUDIT_POLICY_RESOLVED));
+    (gateway.meta().generation, hash, resolved)
 }
 
 fn watch_policies(client: &Client, writer: Writer<GuardedPolicy>, stop: &CancellationToken, marks: Marks) -> Watch {
+    let seen = Last::default();
     let on_touched = move |touched: Touched<'_, GuardedPolicy>| match touched {
         Touched::Changed(policy) => {
-            marks.policies_dirty.mark(Name { namespace: None, name: audit::name_of(policy) });
+            let name = Name { namespace: None, name: audit::name_of(policy) };
+            if seen.differs(name, wanted(policy.meta())) {
+                marks.everything();
+            }
+        }
+        Touched::Deleted(policy) => {
+            seen.forget(&Name { namespace: None, name: audit::name_of(policy) });
             marks.everything();
         }
-        Touched::Deleted(_) | Touched::Relisted => marks.everything(),
+        Touched::Relisted => marks.everything(),
     };
     let api: Api<GuardedPolicy> = Api::all(client.clone());
     Box::pin(follow(api, watcher::Config::default(), writer, "AuditPolicy".to_owned(), stop.clone(), on_touched))

@@ -44,16 +44,20 @@ async fn reconcile_unbounded(guarded: &GuardedPolicy, name: &Name, context: &Con
     let policy = match &guarded.0 {
         Ok(policy) => policy,
         Err(invalid) => {
-            let mut next = AuditPolicyStatus { observed_generation: invalid.metadata.generation, ..Default::default() };
+            let Some(known) =
+                status::read_raw::<AuditPolicy, AuditPolicyStatus>(&context.client, KIND, name).await?
+            else {
+                return Ok(Action::await_change());
+            };
+            let mut next = known.clone().unwrap_or_default();
+            let generation = invalid.metadata.generation;
             let message = format!(
                 "this release cannot read the policy ({}), so no gateway takes up changes until that is mended; fix or delete it, or upgrade the operator",
                 invalid.error
             );
-            let generation = invalid.metadata.generation;
-            // What stands there cannot be read either: a time that never moves keeps the write from repeating.
-            let since = invalid.metadata.creation_timestamp.clone().unwrap_or_else(status::now);
-            status::undecodable(&mut next.conditions, Reason::PolicyUnreadable, &message, generation, &since);
-            status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, None, &next).await?;
+            status::undecodable(&mut next.conditions, Reason::PolicyUnreadable, &message, generation, &status::now());
+            next.observed_generation = generation;
+            status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, known.as_ref(), &next).await?;
             return Ok(resync());
         }
     };

@@ -6,8 +6,8 @@ use containerssh_config::{Config, Syntax};
 use containerssh_crds::{SSHGateway, SSHGatewayStatus, conditions::{READY, Reason, find}};
 use k8s_openapi::{ByteString, api::core::v1::{ObjectReference, Secret}};
 use kube::{
-    Api, Resource, ResourceExt,
-    api::{DynamicObject, ApiResource, ObjectMeta, Patch, PatchParams},
+    Resource, ResourceExt,
+    api::{ObjectMeta, Patch, PatchParams},
     core::{DeserializeGuard, error_boundary::InvalidObject},
     runtime::controller::Action,
 };
@@ -200,11 +200,7 @@ async fn set_finalizer(context: &Context, gateway: &SSHGateway, owner: &Owner, w
         }
         finalizers.retain(|finalizer| finalizer != FINALIZER);
     }
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        context.client.clone(),
-        owner.namespace(),
-        &ApiResource::erase::<SSHGateway>(&()),
-    );
+    let api = status::untyped::<SSHGateway>(&context.client, &owner.name);
     // A merge patch replaces the list: the version keeps another controller's finalizer from being lost.
     let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": gateway.resource_version()}});
     let what = || format!("set the finalizer of {KIND} {}", owner.name);
@@ -218,9 +214,7 @@ async fn set_finalizer(context: &Context, gateway: &SSHGateway, owner: &Owner, w
 
 /// A gateway on its way out. Its own namespace is the garbage collector's; here go the children elsewhere.
 async fn clean_up(context: &Context, gateway: &SSHGateway, owner: &Owner) -> Result<Action, Error> {
-    context.pod_checks.forget(&owner.name);
     if !gateway.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
-        context.applier.forget(&owner.uid);
         return Ok(Action::await_change());
     }
     set_finalizer(context, gateway, owner, false).await?;
@@ -260,20 +254,14 @@ async fn impose(context: &Context, owner: &Owner, audit: &Audit) -> Result<(), E
     Ok(())
 }
 
-/// An object that this release cannot decode. Its pods go on, under the policies that cover its namespace.
+/// An object that this release cannot decode. Its pods go on with the last good configuration: without the spec
+/// nobody knows what the team itself asked to be recorded, and less than that must not be imposed.
 async fn undecodable(context: &Context, name: &Name, invalid: &InvalidObject) -> Result<Action, Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(
-        context.client.clone(),
-        name.namespace.as_deref().unwrap_or_default(),
-        &ApiResource::erase::<SSHGateway>(&()),
-    );
-    let what = || format!("read {KIND} {name}");
-    let Some(raw) = within(CALL_TIMEOUT, what, api.get_opt(&name.name)).await? else {
+    let Some(known) =
+        status::read_raw::<SSHGateway, SSHGatewayStatus>(&context.client, KIND, name).await?
+    else {
         return Ok(Action::await_change());
     };
-    // Its status alone may still be readable; if not, it is written anew.
-    let known: Option<SSHGatewayStatus> =
-        raw.data.get("status").and_then(|status| serde_json::from_value(status.clone()).ok());
     let mut next = known.clone().unwrap_or_default();
     let message = format!(
         "this release cannot read the object ({}); mend the field, or upgrade the operator if the object comes from a newer version",

@@ -5,7 +5,11 @@
 //! a create, so its answer is kept: a good one for as long as the pod is the same, a bad one for a minute, because
 //! quotas and labels of the namespace change.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use containerssh_crds::{PodSpecDocument, PodTemplate, SSHGateway, conditions::Reason};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
@@ -64,8 +68,9 @@ impl PodChecks {
         Ok(finding)
     }
 
-    pub fn forget(&self, name: &Name) {
-        lock(&self.0).remove(name);
+    /// Forgets every gateway but these.
+    pub fn retain(&self, names: &HashSet<Name>) {
+        lock(&self.0).retain(|name, _| names.contains(name));
     }
 }
 

@@ -37,6 +37,8 @@ pub struct GatewayPod {
     pub leaving: bool,
     /// None = did not answer.
     pub report: Option<Report>,
+    /// Why it is not ready, where Kubernetes knows.
+    pub trouble: Option<String>,
 }
 
 /// The part of `/status` that the operator reads.
@@ -60,6 +62,11 @@ impl Pods {
 
     pub fn leaving(&self) -> usize {
         self.0.iter().filter(|pod| pod.leaving).count()
+    }
+
+    /// The first cause that keeps a pod from being ready.
+    pub fn trouble(&self) -> Option<&str> {
+        self.0.iter().filter(|pod| !pod.ready && !pod.leaving).find_map(|pod| pod.trouble.as_deref())
     }
 
     /// True when there is a ready pod and every ready pod applies the policy with this hash.
@@ -91,6 +98,7 @@ pub async fn gather(
                 name: pod.name_any(),
                 ready: is_ready(&pod),
                 leaving: pod.metadata.deletion_timestamp.is_some(),
+                trouble: trouble(&pod),
                 report,
             }
         })
@@ -104,6 +112,32 @@ pub async fn gather(
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// In words that do not change from one attempt to the next: a status that alternates between `ErrImagePull` and
+/// `ImagePullBackOff` would be written every few seconds.
+fn trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let unscheduled = (status.conditions.iter().flatten())
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        return condition.message.clone();
+    }
+    status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        match waiting.reason.as_deref()? {
+            "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" => {
+                Some(format!("image {} cannot be pulled", container.image))
+            }
+            "CrashLoopBackOff" => Some(match ended {
+                Some(ended) => format!("the gateway crashes with exit code {}; see its log", ended.exit_code),
+                None => "the gateway crashes; see its log".to_owned(),
+            }),
+            "ContainerCreating" | "PodInitializing" => None,
+            other => Some(format!("{other}: {}", waiting.message.as_deref().unwrap_or("no message"))),
+        }
+    })
 }
 
 fn address(pod: &Pod) -> Option<std::net::IpAddr> {
@@ -148,7 +182,7 @@ mod tests {
 
     fn pod(name: &str, ready: bool, hash: Option<&str>) -> GatewayPod {
         let report = hash.map(|hash| Report { policy_hash: Some(hash.into()), sessions: 2 });
-        GatewayPod { name: name.into(), ready, leaving: false, report }
+        GatewayPod { name: name.into(), ready, leaving: false, report, trouble: None }
     }
 
     #[test]
@@ -167,6 +201,22 @@ mod tests {
         let pods = Pods(vec![pod("new", true, Some("h")), old]);
         assert!(pods.all_apply("h"));
         assert_eq!((pods.sessions(), pods.leaving()), (4, 1));
+    }
+
+    #[test]
+    fn a_pod_that_does_not_start_says_why_in_steady_words() {
+        let waiting = |reason: &str| -> Pod {
+            serde_json::from_value(serde_json::json!({"status": {"containerStatuses": [{
+                "name": "gateway", "image": "gw:1", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": "back-off 5m20s"}},
+                "lastState": {"terminated": {"exitCode": 64}},
+            }]}}))
+            .unwrap()
+        };
+        assert_eq!(trouble(&waiting("ErrImagePull")), trouble(&waiting("ImagePullBackOff")));
+        assert_eq!(trouble(&waiting("ErrImagePull")).unwrap(), "image gw:1 cannot be pulled");
+        assert!(trouble(&waiting("CrashLoopBackOff")).unwrap().contains("exit code 64"));
+        assert_eq!(trouble(&waiting("ContainerCreating")), None);
     }
 
     async fn serve(router: Router) -> String {

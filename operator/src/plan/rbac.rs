@@ -37,8 +37,6 @@ pub fn role(inputs: &Inputs) -> Role {
             rule("", &["pods"], &["create", "delete", "get", "list", "watch"]),
             // Over WebSocket the apiserver asked for `get` until 1.34 and asks for `create` since 1.35.
             rule("", &["pods/exec"], &["create", "get"]),
-            // Why a pod does not start is told by its Events.
-            rule("", &["events"], &["list", "watch"]),
         ]),
     }
 }
