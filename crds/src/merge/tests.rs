@@ -194,8 +194,18 @@ fn losers_of_the_storage_are_told_unless_they_name_the_same() {
 }
 
 #[test]
+fn the_baselines_storage_is_there_for_whoever_records_and_asks_for_nothing() {
+    let floor = AuditTier { storage: Some(serde_json::from_value(s3("floor")).unwrap()), ..baseline() };
+    let silent = merge(&[], None, &floor).unwrap().effective;
+    assert_eq!((silent.format, silent.storage), (AuditFormat::None, None));
+    let asking = merge(&[], Some(&tier(json!({"format": "Binary"}))), &floor).unwrap().effective;
+    assert_eq!(asking.storage.unwrap().from, Origin::baseline());
+}
+
+#[test]
 fn the_gateways_own_storage_counts_over_a_default_one() {
     let policies = [policy("d", 1, None, Some(json!({"storage": s3("theirs")})))];
+    assert_eq!(merged(&policies, None).effective.storage.unwrap().from, Origin::policy("d"));
     let result = merged(&policies, Some(json!({"storage": s3("mine")})));
     let storage = result.effective.storage.unwrap();
     assert_eq!((storage.s3.bucket.as_str(), storage.from), ("mine", Origin::gateway()));
