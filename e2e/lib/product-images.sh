@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# The product's own programs and images.
+# The product's own programs and images, and the webhook server of its tests.
 
-E2E_PRODUCT_IMAGES=(containerssh-gateway containerssh-operator)
+E2E_PRODUCT_IMAGES=(containerssh-gateway containerssh-operator containerssh-e2e-webhook)
 
 # program_path NAME: where the build leaves a program.
 program_path() {
@@ -19,7 +19,7 @@ build_programs() {
         cd "$E2E_DIR/.." || exit
         env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --quiet --release --locked --target "$target" \
             --config "target.$target.rustflags = ['-C', 'target-feature=+crt-static']" \
-            -p containerssh-gateway -p containerssh-operator -p containerssh-auditlog
+            -p containerssh-gateway -p containerssh-operator -p containerssh-auditlog -p containerssh-e2e
     )
 }
 
@@ -32,13 +32,21 @@ stage_program() {
     stage_accounts "$rootfs"
 }
 
+# containerfile IMAGE: what it is built by.
+containerfile() {
+    case $1 in
+    containerssh-e2e-*) echo "$E2E_DIR/images.d/$1/Containerfile" ;;
+    *) echo "$E2E_DIR/../${1#containerssh-}/Containerfile" ;;
+    esac
+}
+
 build_product_images() {
     local name context
     for name in "${E2E_PRODUCT_IMAGES[@]}"; do
         context=$(mktemp -d)
         stage "$context/context"
         stage_program "$context/context" "$name"
-        build_image "$name" "$E2E_DIR/../${name#containerssh-}/Containerfile" "$context/context"
+        build_image "$name" "$(containerfile "$name")" "$context/context"
         rm -rf "$context"
     done
 }

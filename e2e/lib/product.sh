@@ -50,7 +50,7 @@ install_charts() {
 
 # image_digest: what the images were built from, so that a rebuilt image under the same tag restarts the operator.
 image_digest() {
-    cat "$E2E_CACHE"/images/*operator*.id "$E2E_CACHE"/images/*gateway*.id 2>/dev/null | sha256sum | cut -c1-16
+    cat "$E2E_CACHE"/images/containerssh-{operator,gateway}.id | sha256sum | cut -c1-16
 }
 
 remove_charts() {

@@ -76,6 +76,9 @@ async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-front").await?;
     let guests = cluster.namespace("e2e-guests").await?;
+    // Whoever owns a namespace decides whose gateways may place pods in it.
+    kubectl(&["annotate", "namespace", "e2e-guests", "containerssh.io/allow-gateways-from=e2e-front"])
+        .await?;
     let key = fixture::key().await?;
     let gateway = Gateway::with_key(
         &namespace,

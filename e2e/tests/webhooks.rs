@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use containerssh_e2e::bytes::unique;
 use containerssh_e2e::{Cluster, Gateway, Login, Namespace, wait};
-use containerssh_e2e::{bytes, fixture, policy};
+use containerssh_e2e::{fixture, policy};
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
