@@ -34,11 +34,13 @@ impl Readiness {
 }
 
 /// Serves /livez and /readyz until `stop`. That an answer comes at all proves that the event loop turns.
-pub async fn serve_health(listener: TcpListener, ready: Readiness, stop: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .with_state(ready);
+pub async fn serve_health(
+    listener: TcpListener,
+    ready: Readiness,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let router =
+        Router::new().route("/livez", get(async || "ok\n")).route("/readyz", get(readyz)).with_state(ready);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

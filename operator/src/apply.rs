@@ -53,7 +53,8 @@ struct Ledger(Mutex<HashMap<String, Places>>);
 
 impl Ledger {
     fn holds(&self, uid: &str, key: &(ChildKind, Name), entry: &Entry) -> bool {
-        entry.resource_version.is_some() && lock(&self.0).get(uid).and_then(|places| places.get(key)) == Some(entry)
+        entry.resource_version.is_some()
+            && lock(&self.0).get(uid).and_then(|places| places.get(key)) == Some(entry)
     }
 
     fn record(&self, uid: &str, key: (ChildKind, Name), entry: Entry) {
@@ -130,7 +131,9 @@ impl Applier {
         self.metrics.wrote(child.kind.as_str(), "apply");
         let written = match written {
             Ok(written) => written,
-            Err(error) => return Err(self.recreate_if_immutable(child, seen.map(|s| s.metadata.clone()), error).await),
+            Err(error) => {
+                return Err(self.recreate_if_immutable(child, seen.map(|s| s.metadata.clone()), error).await);
+            }
         };
         let resource_version = written.metadata.resource_version;
         self.ledger.record(&owner.uid, key, Entry { digest, resource_version });
@@ -139,7 +142,8 @@ impl Applier {
 
     /// Ours are: this gateway's children, and those that an earlier gateway of the same name left behind orphaned.
     fn check_ours(&self, child: &Child, found: &ObjectMeta, owner: &Owner) -> Result<(), Error> {
-        let (kind, namespace, name) = (child.kind.as_str().to_owned(), child.namespace.clone(), child.name.clone());
+        let (kind, namespace, name) =
+            (child.kind.as_str().to_owned(), child.namespace.clone(), child.name.clone());
         let same_place = label(found, NAMESPACE_LABEL) == Some(owner.namespace())
             && label(found, NAME_LABEL) == Some(owner.name.name.as_str());
         if !same_place {
@@ -157,14 +161,16 @@ impl Applier {
     /// A StatefulSet's volume claim templates cannot change. It is deleted without its pods, which the next one
     /// adopts: sessions go on, and new pods get the new volumes.
     async fn recreate_if_immutable(&self, child: &Child, seen: Option<ObjectMeta>, error: Error) -> Error {
-        let (422, ChildKind::StatefulSet, Some(seen)) = (error.status_code().unwrap_or(0), child.kind, seen) else {
+        let (422, ChildKind::StatefulSet, Some(seen)) = (error.status_code().unwrap_or(0), child.kind, seen)
+        else {
             return error;
         };
         // An invalid pod template is refused with the same code; only a forbidden *update* is mended by recreation.
         if !error.to_string().contains("updates to statefulset spec for fields other than") {
             return error;
         }
-        let orphan = DeleteParams::orphan().preconditions(Preconditions { uid: seen.uid, resource_version: None });
+        let orphan =
+            DeleteParams::orphan().preconditions(Preconditions { uid: seen.uid, resource_version: None });
         let api = self.api(child.kind, &child.namespace);
         let deleted =
             within(CALL_TIMEOUT, || format!("recreate {child}"), api.delete(&child.name, &orphan)).await;

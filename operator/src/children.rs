@@ -22,10 +22,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-use crate::{
-    error::Error,
-    index::Name,
-};
+use crate::{error::Error, index::Name};
 
 /// Label with the UID of the gateway that a child belongs to.
 pub const UID_LABEL: &str = "containerssh.io/gateway-uid";
@@ -112,12 +109,9 @@ impl Owner {
 
     /// Labels that never change while the gateway lives; they also select its pods.
     pub fn selector_labels(&self) -> BTreeMap<String, String> {
-        [
-            ("app.kubernetes.io/name", "containerssh-gateway"),
-            ("app.kubernetes.io/instance", &self.name.name),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
+        [("app.kubernetes.io/name", "containerssh-gateway"), ("app.kubernetes.io/instance", &self.name.name)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
     }
 
     /// Labels of the pods: without the operator's version, whose change would restart them and end sessions.
@@ -174,7 +168,10 @@ impl std::fmt::Display for Child {
 
 impl Child {
     /// Wraps a typed object, whose metadata must hold its name and namespace.
-    pub fn new<K: Resource<DynamicType = ()> + Serialize>(kind: ChildKind, object: &K) -> Result<Self, Error> {
+    pub fn new<K: Resource<DynamicType = ()> + Serialize>(
+        kind: ChildKind,
+        object: &K,
+    ) -> Result<Self, Error> {
         let meta = object.meta();
         Ok(Self {
             kind,
@@ -209,8 +206,8 @@ impl Children {
     }
 
     pub fn get(&self, kind: ChildKind, place: &Name) -> Option<Arc<Seen>> {
-        let reference =
-            ObjectRef::new_with(&place.name, kind.resource()).within(place.namespace.as_deref().unwrap_or_default());
+        let reference = ObjectRef::new_with(&place.name, kind.resource())
+            .within(place.namespace.as_deref().unwrap_or_default());
         self.stores.get(&kind)?.iter().find_map(|store| store.get(&reference))
     }
 

@@ -22,7 +22,11 @@ use crate::{
     args::Settings,
     backoff::Backoff,
     events::Events,
-    gather::{audit::{self, GuardedPolicy}, pod_check::PodChecks, refs::Reader},
+    gather::{
+        audit::{self, GuardedPolicy},
+        pod_check::PodChecks,
+        refs::Reader,
+    },
     index::{Dirty, Name},
     metrics::Metrics,
 };
@@ -92,12 +96,14 @@ impl Context {
     pub fn forget_gone(&self) {
         let gateways = self.gateways();
         let names: HashSet<Name> = gateways.iter().map(|gateway| Name::of(gateway.as_ref())).collect();
-        let uids: HashSet<String> = gateways.iter().filter_map(|gateway| gateway.meta().uid.clone()).collect();
+        let uids: HashSet<String> =
+            gateways.iter().filter_map(|gateway| gateway.meta().uid.clone()).collect();
         self.applier.retain(&uids);
         self.pod_checks.retain(&names);
         self.gateway_backoff.retain(&names);
         let policies = self.policies.state();
-        self.policy_backoff
-            .retain(&policies.iter().map(|policy| Name { namespace: None, name: audit::name_of(policy) }).collect());
+        self.policy_backoff.retain(
+            &policies.iter().map(|policy| Name { namespace: None, name: audit::name_of(policy) }).collect(),
+        );
     }
 }

@@ -125,9 +125,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_apiserver_becomes_a_timeout_that_names_the_call() {
-        let error = within(Duration::from_secs(10), || "get Secret a/b".into(), std::future::pending::<Result<(), _>>())
-            .await
-            .unwrap_err();
+        let error = within(
+            Duration::from_secs(10),
+            || "get Secret a/b".into(),
+            std::future::pending::<Result<(), _>>(),
+        )
+        .await
+        .unwrap_err();
         assert_eq!(error.to_string(), "get Secret a/b: no answer within 10s");
         assert_eq!(error.reason(), "ApiServerTimeout");
     }

@@ -38,7 +38,8 @@ pub struct Happening {
 
 impl Events {
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter = Reporter { controller: crate::MANAGER.into(), instance: Some(truncated(instance, 128)) };
+        let reporter =
+            Reporter { controller: crate::MANAGER.into(), instance: Some(truncated(instance, 128)) };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
@@ -50,7 +51,8 @@ impl Events {
             action: "Reconcile".into(),
             secondary: None,
         };
-        let problem = match tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder.publish(&event, about)).await {
+        let problem = match tokio::time::timeout(PUBLISH_TIMEOUT, self.recorder.publish(&event, about)).await
+        {
             Ok(Ok(())) => return,
             Ok(Err(error)) => crate::error::describe(&error),
             Err(_elapsed) => format!("no answer within {PUBLISH_TIMEOUT:?}"),
@@ -64,7 +66,8 @@ pub fn truncated(text: &str, limit: usize) -> String {
     if text.len() <= limit {
         return text.to_owned();
     }
-    let cut = (0..=limit.saturating_sub('…'.len_utf8())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let cut =
+        (0..=limit.saturating_sub('…'.len_utf8())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     format!("{}…", text.get(..cut).unwrap_or_default())
 }
 

@@ -158,7 +158,8 @@ impl References {
 
     /// Forgets every referrer but those that `keep` is true for.
     pub fn retain(&self, keep: impl Fn(&Name) -> bool) {
-        let gone: Vec<Name> = lock(&self.maps).by_referrer.keys().filter(|name| !keep(name)).cloned().collect();
+        let gone: Vec<Name> =
+            lock(&self.maps).by_referrer.keys().filter(|name| !keep(name)).cloned().collect();
         for name in gone {
             self.set(&name, HashSet::new());
         }
@@ -166,7 +167,11 @@ impl References {
 
     /// Everything that refers to `target`.
     pub fn referrers(&self, target: &Target) -> Vec<Name> {
-        lock(&self.maps).by_target.get(target).map(|names| names.iter().cloned().collect()).unwrap_or_default()
+        lock(&self.maps)
+            .by_target
+            .get(target)
+            .map(|names| names.iter().cloned().collect())
+            .unwrap_or_default()
     }
 }
 
@@ -217,7 +222,7 @@ mod tests {
         dirty.mark(Name { namespace: None, name: "policy".into() });
         assert_eq!(dirty.len(), 2);
         let mut stream = std::pin::pin!(marks(Arc::clone(&dirty)));
-        let mut seen = vec![stream.next().await.unwrap(), stream.next().await.unwrap()];
+        let mut seen = [stream.next().await.unwrap(), stream.next().await.unwrap()];
         seen.sort();
         assert_eq!(seen.iter().map(Name::to_string).collect::<Vec<_>>(), ["policy", "ns/gw"]);
         assert!(dirty.is_empty());

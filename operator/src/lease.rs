@@ -64,7 +64,10 @@ impl Candidate {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::warn!(code = code::OPERATOR_LEASE_FAILED, "Cannot take part in the leader election: {error}");
+                    tracing::warn!(
+                        code = code::OPERATOR_LEASE_FAILED,
+                        "Cannot take part in the leader election: {error}"
+                    );
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -97,7 +100,8 @@ impl Candidate {
         let mut seen = Instant::now();
         while seen.elapsed() < Duration::from_secs(DURATION_SECONDS) {
             tokio::time::sleep(LOOK_EVERY).await;
-            let Ok(Ok(lease)) = tokio::time::timeout(LOOK_TIMEOUT, self.leases.get(&self.lease_name)).await else {
+            let Ok(Ok(lease)) = tokio::time::timeout(LOOK_TIMEOUT, self.leases.get(&self.lease_name)).await
+            else {
                 continue;
             };
             let holder = lease.spec.and_then(|spec| spec.holder_identity);
@@ -110,7 +114,10 @@ impl Candidate {
     /// Hands the Lease over, so that the next leader need not wait for its end.
     pub async fn release(self) {
         if tokio::time::timeout(RELEASE_TIMEOUT, self.manager.release()).await.is_err() {
-            tracing::warn!(code = code::OPERATOR_LEASE_FAILED, "The Lease could not be released in time; the next leader waits for its end");
+            tracing::warn!(
+                code = code::OPERATOR_LEASE_FAILED,
+                "The Lease could not be released in time; the next leader waits for its end"
+            );
         }
     }
 }

@@ -6,8 +6,7 @@ use clap::Parser;
 use containerssh_log::LogSettings;
 use containerssh_operator::{
     args::{Args, Settings},
-    code,
-    run,
+    code, run,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +19,8 @@ fn main() -> anyhow::Result<ExitCode> {
         anyhow::bail!("a TLS provider is installed already");
     }
     let settings = Settings::from(Args::parse());
-    let log = containerssh_log::init(&LogSettings { level: settings.log_level, format: settings.log_format })?;
+    let log =
+        containerssh_log::init(&LogSettings { level: settings.log_level, format: settings.log_format })?;
     let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(settings));
     let code = match ended {
         Ok(()) => {

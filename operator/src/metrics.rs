@@ -50,7 +50,12 @@ impl Default for Metrics {
         let failures = Family::default();
         registry.register("reconcile_errors", "Reconciles that failed, by kind and reason", failures.clone());
         let duration = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
-        registry.register_with_unit("reconcile_duration", "Time one reconcile took", Unit::Seconds, duration.clone());
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time one reconcile took",
+            Unit::Seconds,
+            duration.clone(),
+        );
         let last_success = Family::default();
         registry.register_with_unit(
             "last_success_timestamp",
@@ -59,9 +64,17 @@ impl Default for Metrics {
             last_success.clone(),
         );
         let waiting = Family::default();
-        registry.register("queue_depth", "Objects marked for a reconcile that has not begun", waiting.clone());
+        registry.register(
+            "queue_depth",
+            "Objects marked for a reconcile that has not begun",
+            waiting.clone(),
+        );
         let writes = Family::default();
-        registry.register("writes", "Write requests sent to the apiserver, by kind of object and verb", writes.clone());
+        registry.register(
+            "writes",
+            "Write requests sent to the apiserver, by kind of object and verb",
+            writes.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica leads", leader.clone());
         Self { registry, reconciles, failures, duration, last_success, waiting, writes, leader }
@@ -77,7 +90,8 @@ impl Metrics {
                 self.failures.get_or_create(&FailureLabel { kind, reason }).inc();
             }
             None => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let now =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 self.last_success.get_or_create(&KindLabel { kind }).set(now.as_secs_f64());
             }
         }
@@ -114,7 +128,10 @@ mod tests {
         metrics.set_leader(true);
         let text = metrics.render().unwrap();
         assert!(text.contains("containerssh_operator_reconciles_total{kind=\"SSHGateway\"} 1"), "{text}");
-        assert!(text.contains("reconcile_errors_total{kind=\"SSHGateway\",reason=\"ApiServerTimeout\"} 1"), "{text}");
+        assert!(
+            text.contains("reconcile_errors_total{kind=\"SSHGateway\",reason=\"ApiServerTimeout\"} 1"),
+            "{text}"
+        );
         assert!(text.contains("containerssh_operator_leader 1"), "{text}");
         assert!(!text.contains("last_success_timestamp_seconds{"), "{text}");
         assert!(text.ends_with("# EOF\n"));

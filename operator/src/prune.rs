@@ -15,7 +15,8 @@ pub fn surplus(
     planned: &[Child],
     replacement_ready: bool,
 ) -> Vec<(ChildKind, Arc<Seen>)> {
-    let wanted: HashSet<(ChildKind, Name)> = planned.iter().map(|child| (child.kind, child.place())).collect();
+    let wanted: HashSet<(ChildKind, Name)> =
+        planned.iter().map(|child| (child.kind, child.place())).collect();
     existing
         .into_iter()
         .filter(|(kind, seen)| {
@@ -30,7 +31,12 @@ pub fn surplus(
 }
 
 /// Deletes them, and says how many.
-pub async fn prune(applier: &Applier, owner: &Owner, planned: &[Child], replacement_ready: bool) -> Result<usize, Error> {
+pub async fn prune(
+    applier: &Applier,
+    owner: &Owner,
+    planned: &[Child],
+    replacement_ready: bool,
+) -> Result<usize, Error> {
     let surplus = surplus(applier.children().of(&owner.uid), planned, replacement_ready);
     for (kind, seen) in &surplus {
         applier.delete(*kind, &seen.metadata, &owner.uid).await?;

@@ -122,7 +122,12 @@ async fn lead(context: Arc<Context>, ready: Readiness, stop: CancellationToken) 
         () = stop.cancelled() => return Ok(()),
     }
     ready.set(true);
-    tracing::info!(code = code::OPERATOR_READY, gateways = context.gateways().len(), policies = context.policies.len(), "The operator knows what exists");
+    tracing::info!(
+        code = code::OPERATOR_READY,
+        gateways = context.gateways().len(),
+        policies = context.policies.len(),
+        "The operator knows what exists"
+    );
     let settings = &context.settings;
     let namespace = settings.lease_namespace.as_deref().unwrap_or(&context.operator_namespace);
     let candidate = tokio::select! {
@@ -160,7 +165,7 @@ async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {
         Arc::clone(&context),
         stop.clone(),
         reconcilers::audit_policy::reconcile,
-        reconcilers::audit_policy::error_policy,
+        reconcilers::audit_policy::after_failure,
     )];
     for shard in &context.shards {
         controllers.push(control(
@@ -169,7 +174,7 @@ async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {
             Arc::clone(&context),
             stop.clone(),
             reconcilers::gateway::reconcile,
-            reconcilers::gateway::error_policy,
+            reconcilers::gateway::after_failure,
         ));
     }
     futures::future::join_all(controllers).await;
@@ -183,7 +188,7 @@ fn control<K, Fut>(
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: fn(Arc<K>, Arc<Context>) -> Fut,
-    error_policy: fn(Arc<K>, &Error, Arc<Context>) -> Action,
+    after_failure: fn(&K, &Context) -> Action,
 ) -> BoxFuture<'static, ()>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
@@ -195,10 +200,11 @@ where
             Ok::<ReconcileRequest<K>, Infallible>(reference.into())
         })
         .take_until(stop.cancelled_owned());
-    let config = controller::Config::default().concurrency(reconcilers::CONCURRENCY).debounce(reconcilers::DEBOUNCE);
+    let config =
+        controller::Config::default().concurrency(reconcilers::CONCURRENCY).debounce(reconcilers::DEBOUNCE);
     let run = applier(
         move |object, context| Box::pin(reconcile(object, context)),
-        error_policy,
+        move |object, _error: &Error, context| after_failure(&object, &context),
         context,
         store,
         Box::pin(queue),

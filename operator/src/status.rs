@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use containerssh_crds::{
     ReplicaStatus, SSHGatewayStatus, StatusAudit,
     conditions::{
-        ACCEPTED, AUDIT_POLICY_RESOLVED, AVAILABLE, Observation, READY, RECONCILING, RESOLVED_REFS, Reason, STALLED,
-        Status, find, remove, upsert,
+        ACCEPTED, AUDIT_POLICY_RESOLVED, AVAILABLE, Observation, READY, RECONCILING, RESOLVED_REFS, Reason,
+        STALLED, Status, find, remove, upsert,
     },
     merge::Conflict,
 };
@@ -68,7 +68,9 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
     let ready = match (facts.findings.first(), available.status) {
         // What is wrong stands in the summary, or nobody finds it: `kubectl get` shows only this one.
         (Some(first), _) => Observation::new(READY, Status::False, first.reason, joined(facts.findings)),
-        (None, Status::True) => Observation::new(READY, Status::True, Reason::Ready, available.message.clone()),
+        (None, Status::True) => {
+            Observation::new(READY, Status::True, Reason::Ready, available.message.clone())
+        }
         // None wanted, none there: as asked for.
         (None, _) if available.reason == Reason::ScaledToZero => {
             Observation::new(READY, Status::True, Reason::ScaledToZero, available.message.clone())
@@ -79,19 +81,31 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
 
     let stalling: Vec<&Finding> = facts.findings.iter().filter(|finding| finding.is_stalling()).collect();
     if let Some(first) = stalling.first() {
-        conditions.set(Observation::new(STALLED, Status::True, first.reason, joined(stalling.iter().copied())));
+        conditions.set(Observation::new(
+            STALLED,
+            Status::True,
+            first.reason,
+            joined(stalling.iter().copied()),
+        ));
         conditions.drop(RECONCILING);
     } else if let Some(missing) = facts.findings.first() {
         conditions.set(Observation::new(RECONCILING, Status::True, missing.reason, joined(facts.findings)));
         conditions.drop(STALLED);
     } else if !settled {
         let (reason, message) = if replicas.settled() {
-            (Reason::PolicyRollingOut, "Waiting for every gateway pod to take the audit settings up".to_owned())
+            (
+                Reason::PolicyRollingOut,
+                "Waiting for every gateway pod to take the audit settings up".to_owned(),
+            )
         } else {
             let Replicas { desired, ready, updated, existing, .. } = replicas;
-            let counts = format!("{updated} of {desired} gateway pods run the newest template, {ready} are ready");
+            let counts =
+                format!("{updated} of {desired} gateway pods run the newest template, {ready} are ready");
             let old = existing.saturating_sub(updated);
-            (Reason::RollingOut, if old > 0 { format!("{counts}; {old} of the old ones are still there") } else { counts })
+            (
+                Reason::RollingOut,
+                if old > 0 { format!("{counts}; {old} of the old ones are still there") } else { counts },
+            )
         };
         conditions.set(Observation::new(RECONCILING, Status::True, reason, message));
         conditions.drop(STALLED);
@@ -173,7 +187,11 @@ fn policy(facts: &Facts<'_>) -> (Observation, bool) {
         let all: Vec<String> = conflicts.iter().map(ToString::to_string).collect();
         about(Status::True, Reason::Conflicted, all.join("; "))
     } else if audit.sources.is_empty() {
-        about(Status::True, Reason::Baseline, "No AuditPolicy covers this gateway; the operator's baseline holds".to_owned())
+        about(
+            Status::True,
+            Reason::Baseline,
+            "No AuditPolicy covers this gateway; the operator's baseline holds".to_owned(),
+        )
     } else {
         about(Status::True, Reason::PolicyApplied, format!("Every gateway pod obeys {}", audit.policy))
     };
@@ -206,16 +224,31 @@ fn available(replicas: Option<Replicas>, trouble: Option<&str>) -> Observation {
 pub fn first(conditions: &mut Vec<Condition>, generation: Option<i64>, now: &Time) {
     let message = "The operator has not looked at it yet";
     for type_ in [READY, ACCEPTED] {
-        upsert(conditions, Observation::new(type_, Status::Unknown, Reason::Pending, message), generation, now);
+        upsert(
+            conditions,
+            Observation::new(type_, Status::Unknown, Reason::Pending, message),
+            generation,
+            now,
+        );
     }
-    upsert(conditions, Observation::new(RECONCILING, Status::True, Reason::Progressing, message), generation, now);
+    upsert(
+        conditions,
+        Observation::new(RECONCILING, Status::True, Reason::Progressing, message),
+        generation,
+        now,
+    );
 }
 
 /// A reconcile failed: what was ready stays ready, but the way to the wanted state is not finished.
 pub fn failed(conditions: &mut Vec<Condition>, error: &Error, generation: Option<i64>, now: &Time) {
     if error.needs_a_person() {
         for (type_, status) in [(ACCEPTED, Status::False), (READY, Status::False), (STALLED, Status::True)] {
-            upsert(conditions, Observation::new(type_, status, Reason::Invalid, error.to_string()), generation, now);
+            upsert(
+                conditions,
+                Observation::new(type_, status, Reason::Invalid, error.to_string()),
+                generation,
+                now,
+            );
         }
         remove(conditions, RECONCILING);
         return;
@@ -228,12 +261,23 @@ pub fn failed(conditions: &mut Vec<Condition>, error: &Error, generation: Option
     );
     remove(conditions, STALLED);
     if find(conditions, READY).is_none() {
-        upsert(conditions, Observation::new(READY, Status::Unknown, Reason::ApiError, error.to_string()), generation, now);
+        upsert(
+            conditions,
+            Observation::new(READY, Status::Unknown, Reason::ApiError, error.to_string()),
+            generation,
+            now,
+        );
     }
 }
 
 /// An object that this release cannot decode.
-pub fn undecodable(conditions: &mut Vec<Condition>, reason: Reason, message: &str, generation: Option<i64>, now: &Time) {
+pub fn undecodable(
+    conditions: &mut Vec<Condition>,
+    reason: Reason,
+    message: &str,
+    generation: Option<i64>,
+    now: &Time,
+) {
     for (type_, status) in [(ACCEPTED, Status::False), (READY, Status::False), (STALLED, Status::True)] {
         upsert(conditions, Observation::new(type_, status, reason, message), generation, now);
     }
@@ -276,7 +320,11 @@ pub fn happenings(old: &[Condition], new: &[Condition]) -> Vec<Happening> {
 }
 
 /// The status of an object that cannot be decoded as a whole, if that part can. None = the object is gone.
-pub async fn read_raw<K, S>(client: &Client, kind: &'static str, name: &Name) -> Result<Option<Option<S>>, Error>
+pub async fn read_raw<K, S>(
+    client: &Client,
+    kind: &'static str,
+    name: &Name,
+) -> Result<Option<Option<S>>, Error>
 where
     K: Resource<DynamicType = ()>,
     S: DeserializeOwned,

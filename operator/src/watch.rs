@@ -52,8 +52,12 @@ pub async fn follow<K>(
 }
 
 /// Runs a watch that keeps nothing, until `stop`.
-pub async fn overhear<K>(api: Api<K>, label: String, stop: CancellationToken, on_touched: impl FnMut(Touched<'_, K>))
-where
+pub async fn overhear<K>(
+    api: Api<K>,
+    label: String,
+    stop: CancellationToken,
+    on_touched: impl FnMut(Touched<'_, K>),
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let events = watcher::watcher(api, watcher::Config::default()).default_backoff();

@@ -14,7 +14,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use containerssh_crds::{SSHGateway, conditions::{AUDIT_POLICY_RESOLVED, is_true}};
+use containerssh_crds::{
+    SSHGateway,
+    conditions::{AUDIT_POLICY_RESOLVED, is_true},
+};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::{
@@ -60,8 +63,9 @@ struct Marks {
 
 impl Marks {
     fn gateway(&self, name: Name) {
-        let responsible =
-            |shard: &&Shard| shard.namespace.is_none() || shard.namespace.as_deref() == name.namespace.as_deref();
+        let responsible = |shard: &&Shard| {
+            shard.namespace.is_none() || shard.namespace.as_deref() == name.namespace.as_deref()
+        };
         if let Some(shard) = self.shards.iter().find(responsible) {
             shard.dirty.mark(name);
         }
@@ -127,19 +131,19 @@ pub fn open(
             watches.push(watch);
         }
     }
-    // Secrets in the operator's namespace matter to policies even where gateways of that namespace do not.
-    let mut secret_scopes = scopes;
-    if !secret_scopes.contains(&None) && !secret_scopes.contains(&Some(operator_namespace.clone())) {
-        secret_scopes.push(Some(operator_namespace.clone()));
+    let about = Referred {
+        marks: marks.clone(),
+        references: Arc::clone(&references),
+        operator_namespace: operator_namespace.clone(),
+    };
+    for scope in &scopes {
+        let scope = scope.as_deref();
+        watches.push(watch_referred::<Secret>(&client, scope, Kind::Secret, stop, about.clone()));
+        watches.push(watch_referred::<ConfigMap>(&client, scope, Kind::ConfigMap, stop, about.clone()));
     }
-    for scope in secret_scopes {
-        let about = Referred {
-            marks: marks.clone(),
-            references: Arc::clone(&references),
-            operator_namespace: operator_namespace.clone(),
-        };
-        watches.push(watch_referred::<Secret>(&client, scope.as_deref(), Kind::Secret, stop, about.clone()));
-        watches.push(watch_referred::<ConfigMap>(&client, scope.as_deref(), Kind::ConfigMap, stop, about));
+    // Policies name Secrets of the operator's namespace, also where it manages no gateways.
+    if !scopes.contains(&None) && !scopes.contains(&Some(operator_namespace.clone())) {
+        watches.push(watch_referred::<Secret>(&client, Some(&operator_namespace), Kind::Secret, stop, about));
     }
     let context = Context {
         applier: Applier::new(client.clone(), Arc::new(children), Arc::clone(&metrics)),
@@ -215,7 +219,14 @@ fn watch_gateways(
             marks.everything();
         }
     };
-    Box::pin(follow(api, watcher::Config::default(), writer, "SSHGateway".to_owned(), stop.clone(), on_touched))
+    Box::pin(follow(
+        api,
+        watcher::Config::default(),
+        writer,
+        "SSHGateway".to_owned(),
+        stop.clone(),
+        on_touched,
+    ))
 }
 
 /// What was seen last of each object, as far as it matters: a status changes with every session, and must not set off
@@ -277,7 +288,12 @@ fn obeys(gateway: &GuardedGateway) -> Obeys {
     (gateway.meta().generation, hash, resolved)
 }
 
-fn watch_policies(client: &Client, writer: Writer<GuardedPolicy>, stop: &CancellationToken, marks: Marks) -> Watch {
+fn watch_policies(
+    client: &Client,
+    writer: Writer<GuardedPolicy>,
+    stop: &CancellationToken,
+    marks: Marks,
+) -> Watch {
     let seen = Last::default();
     let on_touched = move |touched: Touched<'_, GuardedPolicy>| match touched {
         Touched::Changed(policy) => {
@@ -293,7 +309,14 @@ fn watch_policies(client: &Client, writer: Writer<GuardedPolicy>, stop: &Cancell
         Touched::Relisted => marks.everything(),
     };
     let api: Api<GuardedPolicy> = Api::all(client.clone());
-    Box::pin(follow(api, watcher::Config::default(), writer, "AuditPolicy".to_owned(), stop.clone(), on_touched))
+    Box::pin(follow(
+        api,
+        watcher::Config::default(),
+        writer,
+        "AuditPolicy".to_owned(),
+        stop.clone(),
+        on_touched,
+    ))
 }
 
 fn watch_namespaces(
@@ -305,13 +328,22 @@ fn watch_namespaces(
     let on_touched = move |touched: Touched<'_, PartialObjectMeta<Namespace>>| match touched {
         Touched::Changed(namespace) | Touched::Deleted(namespace) => {
             let name = namespace.name_any();
-            marks.gateways(|gateway| gateway.namespace().as_deref() == Some(&name) || places_pods_in(gateway, &name));
+            marks.gateways(|gateway| {
+                gateway.namespace().as_deref() == Some(&name) || places_pods_in(gateway, &name)
+            });
             marks.policies();
         }
         Touched::Relisted => marks.everything(),
     };
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    Box::pin(follow(api, watcher::Config::default(), writer, "Namespace".to_owned(), stop.clone(), on_touched))
+    Box::pin(follow(
+        api,
+        watcher::Config::default(),
+        writer,
+        "Namespace".to_owned(),
+        stop.clone(),
+        on_touched,
+    ))
 }
 
 fn places_pods_in(gateway: &GuardedGateway, namespace: &str) -> bool {
@@ -358,7 +390,10 @@ impl Referred {
         let concerns_policies = kind == Kind::Secret
             && name.namespace.as_deref() == Some(self.operator_namespace.as_str())
             && self.marks.policies.state().iter().any(|policy| {
-                policy.0.as_ref().is_ok_and(|policy| audit::secrets_of(policy).any(|secret| secret == name.name))
+                policy
+                    .0
+                    .as_ref()
+                    .is_ok_and(|policy| audit::secrets_of(policy).any(|secret| secret == name.name))
             });
         if concerns_policies {
             self.marks.everything();
@@ -370,9 +405,21 @@ impl Referred {
 }
 
 /// Metadata only, and not kept: who refers to it is what counts.
-fn watch_referred<K>(client: &Client, scope: Option<&str>, kind: Kind, stop: &CancellationToken, about: Referred) -> Watch
+fn watch_referred<K>(
+    client: &Client,
+    scope: Option<&str>,
+    kind: Kind,
+    stop: &CancellationToken,
+    about: Referred,
+) -> Watch
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     let api: Api<PartialObjectMeta<K>> = api_in(client, scope);
     let on_touched = move |touched: Touched<'_, PartialObjectMeta<K>>| match touched {

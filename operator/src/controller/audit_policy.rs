@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use containerssh_crds::{
     AuditPolicy, AuditPolicyStatus, SSHGateway,
     conditions::{
-        ACCEPTED, AUDIT_POLICY_RESOLVED, Observation, PROGRAMMED, READY, RECONCILING, Reason, STALLED, Status, is_true,
-        remove, upsert,
+        ACCEPTED, AUDIT_POLICY_RESOLVED, Observation, PROGRAMMED, READY, RECONCILING, Reason, STALLED,
+        Status, is_true, remove, upsert,
     },
     matches,
     merge::Conflict,
@@ -35,12 +35,16 @@ pub async fn reconcile(policy: Arc<GuardedPolicy>, context: Arc<Context>) -> Res
 }
 
 /// How long to wait after a failure.
-pub fn error_policy(policy: Arc<GuardedPolicy>, _error: &Error, context: Arc<Context>) -> Action {
-    let name = Name { namespace: None, name: audit::name_of(&policy) };
+pub fn after_failure(policy: &GuardedPolicy, context: &Context) -> Action {
+    let name = Name { namespace: None, name: audit::name_of(policy) };
     Action::requeue(context.policy_backoff.failed(name))
 }
 
-async fn reconcile_unbounded(guarded: &GuardedPolicy, name: &Name, context: &Context) -> Result<Action, Error> {
+async fn reconcile_unbounded(
+    guarded: &GuardedPolicy,
+    name: &Name,
+    context: &Context,
+) -> Result<Action, Error> {
     let policy = match &guarded.0 {
         Ok(policy) => policy,
         Err(invalid) => {
@@ -55,9 +59,23 @@ async fn reconcile_unbounded(guarded: &GuardedPolicy, name: &Name, context: &Con
                 "this release cannot read the policy ({}), so no gateway takes up changes until that is mended; fix or delete it, or upgrade the operator",
                 invalid.error
             );
-            status::undecodable(&mut next.conditions, Reason::PolicyUnreadable, &message, generation, &status::now());
+            status::undecodable(
+                &mut next.conditions,
+                Reason::PolicyUnreadable,
+                &message,
+                generation,
+                &status::now(),
+            );
             next.observed_generation = generation;
-            status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, known.as_ref(), &next).await?;
+            status::write::<AuditPolicy, _>(
+                &context.client,
+                &context.metrics,
+                KIND,
+                name,
+                known.as_ref(),
+                &next,
+            )
+            .await?;
             return Ok(resync());
         }
     };
@@ -67,9 +85,15 @@ async fn reconcile_unbounded(guarded: &GuardedPolicy, name: &Name, context: &Con
     let facts = gather(context, policy).await?;
     let known = policy.status.clone().unwrap_or_default();
     let next = compute(&known, policy.metadata.generation, &facts, &status::now());
-    let wrote =
-        status::write::<AuditPolicy, _>(&context.client, &context.metrics, KIND, name, policy.status.as_ref(), &next)
-            .await?;
+    let wrote = status::write::<AuditPolicy, _>(
+        &context.client,
+        &context.metrics,
+        KIND,
+        name,
+        policy.status.as_ref(),
+        &next,
+    )
+    .await?;
     if wrote {
         for happening in status::happenings(&known.conditions, &next.conditions) {
             context.events.publish(&policy.object_ref(&()), &happening).await;
@@ -102,7 +126,11 @@ async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error>
     let no_labels = BTreeMap::new();
     facts.namespaces = (context.namespaces.state().iter())
         .filter(|namespace| {
-            matches(&policy.spec, &namespace.name_any(), namespace.metadata.labels.as_ref().unwrap_or(&no_labels))
+            matches(
+                &policy.spec,
+                &namespace.name_any(),
+                namespace.metadata.labels.as_ref().unwrap_or(&no_labels),
+            )
         })
         .count();
     for gateway in context.gateways() {
@@ -123,7 +151,12 @@ async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error>
     Ok(facts)
 }
 
-fn look_at(context: &Context, policy: &AuditPolicy, gateway: &GuardedGateway, facts: &mut Facts) -> Result<(), Error> {
+fn look_at(
+    context: &Context,
+    policy: &AuditPolicy,
+    gateway: &GuardedGateway,
+    facts: &mut Facts,
+) -> Result<(), Error> {
     let decoded = gateway.0.as_ref().ok();
     let namespace = gateway.namespace().unwrap_or_default();
     let labels = |name: &str| context.labels_of(name);
@@ -169,8 +202,10 @@ fn obeys(gateway: &SSHGateway, hash: &str) -> bool {
 fn compute(old: &AuditPolicyStatus, generation: Option<i64>, facts: &Facts, now: &Time) -> AuditPolicyStatus {
     let mut status = old.clone();
     let accepted = if !facts.missing.is_empty() {
-        let message =
-            format!("Secret {} (storage.s3.credentials.secretRef) does not exist; create it", facts.missing.join(", "));
+        let message = format!(
+            "Secret {} (storage.s3.credentials.secretRef) does not exist; create it",
+            facts.missing.join(", ")
+        );
         Observation::new(ACCEPTED, Status::False, Reason::RefNotFound, message)
     } else if !facts.contradictions.is_empty() {
         Observation::new(ACCEPTED, Status::False, Reason::Conflicted, facts.contradictions.join("; "))
@@ -189,7 +224,8 @@ fn compute(old: &AuditPolicyStatus, generation: Option<i64>, facts: &Facts, now:
     } else {
         Observation::new(PROGRAMMED, Status::True, Reason::Programmed, counts)
     };
-    let cause = [&accepted, &programmed].into_iter().find(|observation| observation.status != Status::True).cloned();
+    let cause =
+        [&accepted, &programmed].into_iter().find(|observation| observation.status != Status::True).cloned();
     let ready = match &cause {
         None => Observation::new(READY, Status::True, Reason::Ready, programmed.message.clone()),
         Some(cause) => Observation::new(READY, Status::False, cause.reason, cause.message.clone()),

@@ -30,7 +30,12 @@ fn gateways_that_lag_are_named() {
     let facts = Facts { gateways: 3, programmed: 2, lagging: vec!["a/dev".into()], ..Facts::default() };
     let status = after(&facts);
     assert_eq!(reason(&status, READY), ("False", "PolicyRollingOut"));
-    assert!(find(&status.conditions, PROGRAMMED).unwrap().message.contains("2 of 3 gateways obey it; waiting for a/dev"));
+    assert!(
+        find(&status.conditions, PROGRAMMED)
+            .unwrap()
+            .message
+            .contains("2 of 3 gateways obey it; waiting for a/dev")
+    );
     assert!(is_true(&status.conditions, RECONCILING));
 }
 
@@ -42,11 +47,13 @@ fn a_policy_without_gateways_has_done_all_it_can() {
 
 #[test]
 fn a_contradiction_needs_a_person_and_an_unused_storage_does_not() {
-    let contradicted = Facts { gateways: 1, programmed: 1, contradictions: vec!["stdin".into()], ..Facts::default() };
+    let contradicted =
+        Facts { gateways: 1, programmed: 1, contradictions: vec!["stdin".into()], ..Facts::default() };
     let status = after(&contradicted);
     assert_eq!(reason(&status, ACCEPTED), ("False", "Conflicted"));
     assert!(is_true(&status.conditions, STALLED));
-    let overridden = Facts { gateways: 1, programmed: 1, overridden: vec!["storage".into()], ..Facts::default() };
+    let overridden =
+        Facts { gateways: 1, programmed: 1, overridden: vec!["storage".into()], ..Facts::default() };
     let status = after(&overridden);
     assert_eq!(reason(&status, PROGRAMMED), ("True", "PartiallyProgrammed"));
     assert_eq!(reason(&status, READY), ("True", "Ready"));

@@ -3,8 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use containerssh_config::{Config, Syntax};
-use containerssh_crds::{SSHGateway, SSHGatewayStatus, conditions::{READY, Reason, find}};
-use k8s_openapi::{ByteString, api::core::v1::{ObjectReference, Secret}};
+use containerssh_crds::{
+    SSHGateway, SSHGatewayStatus,
+    conditions::{READY, Reason, find},
+};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ObjectReference, Secret},
+};
 use kube::{
     Resource, ResourceExt,
     api::{ObjectMeta, Patch, PatchParams},
@@ -22,7 +28,11 @@ use crate::{
     context::{Context, GuardedGateway},
     error::{Error, within},
     events::Happening,
-    gather::{self, Gathered, observed::{self, Replicas}, pods},
+    gather::{
+        self, Gathered,
+        observed::{self, Replicas},
+        pods,
+    },
     index::Name,
     plan::{self, Audit, Plan, PlanError, config},
     prune,
@@ -50,11 +60,15 @@ pub async fn reconcile(gateway: Arc<GuardedGateway>, context: Arc<Context>) -> R
 }
 
 /// How long to wait after a failure.
-pub fn error_policy(gateway: Arc<GuardedGateway>, _error: &Error, context: Arc<Context>) -> Action {
-    Action::requeue(context.gateway_backoff.failed(Name::of(gateway.as_ref())))
+pub fn after_failure(gateway: &GuardedGateway, context: &Context) -> Action {
+    Action::requeue(context.gateway_backoff.failed(Name::of(gateway)))
 }
 
-async fn reconcile_unbounded(guarded: &GuardedGateway, name: &Name, context: &Context) -> Result<Action, Error> {
+async fn reconcile_unbounded(
+    guarded: &GuardedGateway,
+    name: &Name,
+    context: &Context,
+) -> Result<Action, Error> {
     match &guarded.0 {
         Err(invalid) => undecodable(context, name, invalid).await,
         Ok(gateway) => {
@@ -100,7 +114,8 @@ async fn keep(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Re
             }
         }
     }
-    let pods = pods::gather(&context.client, &context.http, owner.namespace(), &owner.selector_labels()).await?;
+    let pods =
+        pods::gather(&context.client, &context.http, owner.namespace(), &owner.selector_labels()).await?;
     let address = observed::address(&context.client, owner).await?;
     let facts = Facts {
         generation: gateway.metadata.generation,
@@ -129,7 +144,11 @@ fn requeue(status: &SSHGatewayStatus) -> Action {
 }
 
 /// The status so far; on first sight one that says "not looked at yet", written before anything slow.
-async fn introduce(context: &Context, gateway: &SSHGateway, owner: &Owner) -> Result<SSHGatewayStatus, Error> {
+async fn introduce(
+    context: &Context,
+    gateway: &SSHGateway,
+    owner: &Owner,
+) -> Result<SSHGatewayStatus, Error> {
     let known = gateway.status.clone().unwrap_or_default();
     if find(&known.conditions, READY).is_some() {
         return Ok(known);
@@ -185,7 +204,12 @@ fn reaches_elsewhere(plan: &Plan, owner: &Owner) -> bool {
 }
 
 /// Adds the finalizer before anything is made elsewhere, removes it when nothing is left there.
-async fn set_finalizer(context: &Context, gateway: &SSHGateway, owner: &Owner, wanted: bool) -> Result<(), Error> {
+async fn set_finalizer(
+    context: &Context,
+    gateway: &SSHGateway,
+    owner: &Owner,
+    wanted: bool,
+) -> Result<(), Error> {
     let mut finalizers = gateway.finalizers().to_vec();
     let present = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     if wanted == present {
@@ -202,10 +226,17 @@ async fn set_finalizer(context: &Context, gateway: &SSHGateway, owner: &Owner, w
     }
     let api = status::untyped::<SSHGateway>(&context.client, &owner.name);
     // A merge patch replaces the list: the version keeps another controller's finalizer from being lost.
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": gateway.resource_version()}});
+    let patch =
+        json!({"metadata": {"finalizers": finalizers, "resourceVersion": gateway.resource_version()}});
     let what = || format!("set the finalizer of {KIND} {}", owner.name);
     context.metrics.wrote(KIND, "finalizer");
-    match within(CALL_TIMEOUT, what, api.patch(&owner.name.name, &PatchParams::default(), &Patch::Merge(patch))).await {
+    match within(
+        CALL_TIMEOUT,
+        what,
+        api.patch(&owner.name.name, &PatchParams::default(), &Patch::Merge(patch)),
+    )
+    .await
+    {
         // It is gone, which is what a removal is for.
         Err(error) if !wanted && error.status_code() == Some(404) => Ok(()),
         other => other.map(drop),
@@ -257,8 +288,7 @@ async fn impose(context: &Context, owner: &Owner, audit: &Audit) -> Result<(), E
 /// An object that this release cannot decode. Its pods go on with the last good configuration: without the spec
 /// nobody knows what the team itself asked to be recorded, and less than that must not be imposed.
 async fn undecodable(context: &Context, name: &Name, invalid: &InvalidObject) -> Result<Action, Error> {
-    let Some(known) =
-        status::read_raw::<SSHGateway, SSHGatewayStatus>(&context.client, KIND, name).await?
+    let Some(known) = status::read_raw::<SSHGateway, SSHGatewayStatus>(&context.client, KIND, name).await?
     else {
         return Ok(Action::await_change());
     };
@@ -270,7 +300,8 @@ async fn undecodable(context: &Context, name: &Name, invalid: &InvalidObject) ->
     let generation = invalid.metadata.generation;
     status::undecodable(&mut next.conditions, Reason::Invalid, &message, generation, &status::now());
     next.observed_generation = generation;
-    status::write::<SSHGateway, _>(&context.client, &context.metrics, KIND, name, known.as_ref(), &next).await?;
+    status::write::<SSHGateway, _>(&context.client, &context.metrics, KIND, name, known.as_ref(), &next)
+        .await?;
     Ok(resync())
 }
 
@@ -284,9 +315,11 @@ async fn tell_failure(context: &Context, gateway: &SSHGateway, name: &Name, erro
     status::failed(&mut next.conditions, error, gateway.metadata.generation, &status::now());
     next.observed_generation = gateway.metadata.generation;
     let wrote =
-        status::write::<SSHGateway, _>(&context.client, &context.metrics, KIND, name, Some(&known), &next).await;
+        status::write::<SSHGateway, _>(&context.client, &context.metrics, KIND, name, Some(&known), &next)
+            .await;
     if matches!(wrote, Ok(true)) && error.needs_a_person() {
-        let happening = Happening { warning: true, reason: error.reason().to_owned(), note: error.to_string() };
+        let happening =
+            Happening { warning: true, reason: error.reason().to_owned(), note: error.to_string() };
         context.events.publish(&reference(gateway), &happening).await;
     }
 }

@@ -12,10 +12,7 @@ use containerssh_crds::{
     defaults, matches,
     merge::{self, Conflict, MergeError, Merged, OriginKind, PolicyBody, PolicyInput},
 };
-use kube::{
-    ResourceExt,
-    core::DeserializeGuard,
-};
+use kube::{ResourceExt, core::DeserializeGuard};
 
 use super::refs::Reader;
 use crate::{
@@ -69,7 +66,8 @@ pub fn covering<'a>(
     policies: &'a [Arc<GuardedPolicy>],
     namespaces: &[(&str, &BTreeMap<String, String>)],
 ) -> Vec<PolicyInput> {
-    let covers = |policy: &'a AuditPolicy| namespaces.iter().any(|(name, labels)| matches(&policy.spec, name, labels));
+    let covers =
+        |policy: &'a AuditPolicy| namespaces.iter().any(|(name, labels)| matches(&policy.spec, name, labels));
     policies
         .iter()
         .filter_map(|guarded| match &guarded.0 {
@@ -104,7 +102,12 @@ pub fn resolve(
     Ok(merged(gateway, own, &inputs, no_policy))
 }
 
-fn merged(gateway: &SSHGateway, namespace: &str, inputs: &[PolicyInput], no_policy: NoPolicy) -> Result<Resolved, Finding> {
+fn merged(
+    gateway: &SSHGateway,
+    namespace: &str,
+    inputs: &[PolicyInput],
+    no_policy: NoPolicy,
+) -> Result<Resolved, Finding> {
     let finding = |reason, message: String| Finding::new(Subject::AuditPolicyResolved, reason, message);
     if inputs.is_empty() && no_policy == NoPolicy::Deny {
         return Err(finding(
@@ -133,7 +136,12 @@ fn merged(gateway: &SSHGateway, namespace: &str, inputs: &[PolicyInput], no_poli
 
 /// Static keys of the storage, if it uses any. Only whoever names the Secret decides where it is looked for: a
 /// policy's in the operator's namespace, a gateway's in its own.
-pub async fn keys(resolved: &Resolved, reader: &Reader, owner: &Owner, operator_namespace: &str) -> Result<Result<Option<S3Keys>, Finding>, Error> {
+pub async fn keys(
+    resolved: &Resolved,
+    reader: &Reader,
+    owner: &Owner,
+    operator_namespace: &str,
+) -> Result<Result<Option<S3Keys>, Finding>, Error> {
     let Some(storage) = &resolved.merged.effective.storage else { return Ok(Ok(None)) };
     let Some(reference) = storage.s3.secret() else { return Ok(Ok(None)) };
     let namespace = match storage.from.kind {
@@ -150,7 +158,8 @@ pub async fn keys(resolved: &Resolved, reader: &Reader, owner: &Owner, operator_
             Err(finding) => return Ok(Err(finding)),
         }
     }
-    let [access_key, secret_key] = <[Hidden; 2]>::try_from(values).unwrap_or_else(|_| [Hidden::new(""), Hidden::new("")]);
+    let [access_key, secret_key] =
+        <[Hidden; 2]>::try_from(values).unwrap_or_else(|_| [Hidden::new(""), Hidden::new("")]);
     Ok(Ok(Some(S3Keys { access_key, secret_key })))
 }
 

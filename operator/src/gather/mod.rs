@@ -121,7 +121,8 @@ pub async fn audit_of(
 
 /// A finding if the gateway may not place pods there.
 fn pods_namespace_admits(context: &Context, pods: &str, owner: &Owner) -> Option<Finding> {
-    let refuse = |message: String| Some(Finding::new(Subject::Accepted, Reason::NamespaceNotPermitted, message));
+    let refuse =
+        |message: String| Some(Finding::new(Subject::Accepted, Reason::NamespaceNotPermitted, message));
     let own = owner.namespace();
     if pods == own {
         return None;

@@ -27,7 +27,10 @@ pub struct Replicas {
 impl Replicas {
     /// Nothing is being replaced or scaled.
     pub const fn settled(&self) -> bool {
-        self.current && self.updated == self.desired && self.ready == self.desired && self.existing == self.desired
+        self.current
+            && self.updated == self.desired
+            && self.ready == self.desired
+            && self.existing == self.desired
     }
 }
 

@@ -64,7 +64,8 @@ impl PodChecks {
             }
         }
         let finding = ask(client, pod, namespace).await?;
-        lock(&self.0).insert(name.clone(), Answer { digest, asked: Instant::now(), finding: finding.clone() });
+        lock(&self.0)
+            .insert(name.clone(), Answer { digest, asked: Instant::now(), finding: finding.clone() });
         Ok(finding)
     }
 
@@ -95,7 +96,8 @@ fn sample(template: &PodTemplate, namespace: &str) -> Value {
 }
 
 async fn ask(client: &Client, pod: Value, namespace: &str) -> Result<Option<Finding>, Error> {
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
     let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
     let what = || format!("try out the pod template in {namespace}");
     let pod: DynamicObject = match serde_json::from_value(pod) {
@@ -114,7 +116,10 @@ async fn ask(client: &Client, pod: Value, namespace: &str) -> Result<Option<Find
             Ok(Some(Finding::new(
                 Subject::Accepted,
                 Reason::InvalidPodTemplate,
-                format!("backend.kubernetes.podTemplate: the API server refuses such a pod in namespace {namespace}: {}", describe(&error)),
+                format!(
+                    "backend.kubernetes.podTemplate: the API server refuses such a pod in namespace {namespace}: {}",
+                    describe(&error)
+                ),
             )))
         }
         Err(error) => Err(Error::api(what(), error)),
@@ -125,9 +130,9 @@ async fn ask(client: &Client, pod: Value, namespace: &str) -> Result<Option<Find
 /// pods, so it is refused instead.
 pub fn known_fields(document: &PodSpecDocument) -> Result<PodSpec, Finding> {
     let refuse = |message: String| Finding::new(Subject::Accepted, Reason::InvalidPodTemplate, message);
-    let typed = document
-        .typed()
-        .map_err(|error| refuse(format!("backend.kubernetes.podTemplate.spec: {error}; see kubectl explain pod.spec")))?;
+    let typed = document.typed().map_err(|error| {
+        refuse(format!("backend.kubernetes.podTemplate.spec: {error}; see kubectl explain pod.spec"))
+    })?;
     let back = serde_json::to_value(&typed).unwrap_or_default();
     match lost(&Value::Object(document.0.clone()), &back, "backend.kubernetes.podTemplate.spec") {
         None => Ok(typed),
@@ -181,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_refused_by_its_field() {
-        let finding = known_fields(&document(json!({"containers": [{"name": "shell", "tty": "yes"}]}))).unwrap_err();
+        let finding =
+            known_fields(&document(json!({"containers": [{"name": "shell", "tty": "yes"}]}))).unwrap_err();
         assert_eq!(finding.reason, Reason::InvalidPodTemplate);
         assert!(finding.message.contains("boolean"), "{finding}");
     }

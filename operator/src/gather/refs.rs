@@ -29,7 +29,9 @@ pub fn references(gateway: &SSHGateway, owner: &Owner) -> HashSet<Target> {
     let public_key = authentication.public_key.as_ref();
     for source in public_key.map(|key| key.authorized_keys_from.as_slice()).unwrap_or_default() {
         names.extend(source.secret_ref.as_ref().map(|reference| (Kind::Secret, reference.name.clone())));
-        names.extend(source.config_map_ref.as_ref().map(|reference| (Kind::ConfigMap, reference.name.clone())));
+        names.extend(
+            source.config_map_ref.as_ref().map(|reference| (Kind::ConfigMap, reference.name.clone())),
+        );
     }
     let webhooks = [
         authentication.password.as_ref().map(|password| &password.webhook),
@@ -37,9 +39,14 @@ pub fn references(gateway: &SSHGateway, owner: &Owner) -> HashSet<Target> {
     ];
     for webhook in webhooks.into_iter().flatten() {
         names.extend(webhook.ca_secret_ref.as_ref().map(|reference| (Kind::Secret, reference.name.clone())));
-        names.extend(webhook.ca_config_map_ref.as_ref().map(|reference| (Kind::ConfigMap, reference.name.clone())));
         names.extend(
-            webhook.client_certificate_secret_ref.as_ref().map(|reference| (Kind::Secret, reference.name.clone())),
+            webhook.ca_config_map_ref.as_ref().map(|reference| (Kind::ConfigMap, reference.name.clone())),
+        );
+        names.extend(
+            webhook
+                .client_certificate_secret_ref
+                .as_ref()
+                .map(|reference| (Kind::Secret, reference.name.clone())),
         );
     }
     let storage = spec.audit.as_ref().and_then(|audit| audit.storage.as_ref());
@@ -104,11 +111,15 @@ impl Reader {
             }
         };
         let finding = |reason, message| Ok(Err(Finding::new(subject, reason, message)));
-        let Some(data) = found else { return finding(Reason::RefNotFound, missing(kind, namespace, name, asked_by)) };
+        let Some(data) = found else {
+            return finding(Reason::RefNotFound, missing(kind, namespace, name, asked_by));
+        };
         let Some(bytes) = data.filter(|bytes| !bytes.is_empty()) else {
             return finding(
                 Reason::RefInvalid,
-                format!("{kind} {namespace}/{name} ({asked_by}) has no data key {key:?}, or an empty one; add it"),
+                format!(
+                    "{kind} {namespace}/{name} ({asked_by}) has no data key {key:?}, or an empty one; add it"
+                ),
             );
         };
         match String::from_utf8(bytes) {
@@ -126,7 +137,11 @@ fn missing(kind: Kind, namespace: &str, name: &str, asked_by: &str) -> String {
 }
 
 /// Checks that every source of authorized keys exists; the kubelet mounts them, so their contents stay unread.
-pub async fn authorized_keys(reader: &Reader, gateway: &SSHGateway, owner: &Owner) -> Result<Vec<Finding>, Error> {
+pub async fn authorized_keys(
+    reader: &Reader,
+    gateway: &SSHGateway,
+    owner: &Owner,
+) -> Result<Vec<Finding>, Error> {
     let namespace = owner.namespace();
     let mut findings = Vec::new();
     let Some(public_key) = &gateway.spec.authentication.public_key else { return Ok(findings) };
@@ -163,7 +178,7 @@ pub async fn webhook(
         let Some(reference) = reference else { continue };
         let asked_by = format!("{path}.{field}");
         match reader.text(subject, kind, namespace, &reference.name, reference.key(), &asked_by).await? {
-            Ok(text) => keep_pem(&mut files.ca, text, "CERTIFICATE", &asked_by, findings),
+            Ok(text) => keep_pem(&mut files.ca, &text, "CERTIFICATE", &asked_by, findings),
             Err(finding) => findings.push(finding),
         }
     }
@@ -173,7 +188,7 @@ pub async fn webhook(
             [("tls.crt", &mut files.certificate, "CERTIFICATE"), ("tls.key", &mut files.key, "PRIVATE KEY")]
         {
             match reader.text(subject, Kind::Secret, namespace, &reference.name, key, &asked_by).await? {
-                Ok(text) => keep_pem(slot, text, label, &asked_by, findings),
+                Ok(text) => keep_pem(slot, &text, label, &asked_by, findings),
                 Err(finding) => findings.push(finding),
             }
         }
@@ -182,11 +197,13 @@ pub async fn webhook(
 }
 
 /// The gateway tells PEM text from a file name by its first line, so that must be sure here.
-fn keep_pem(slot: &mut Option<String>, text: String, label: &str, asked_by: &str, findings: &mut Vec<Finding>) {
+fn keep_pem(slot: &mut Option<String>, text: &str, label: &str, asked_by: &str, findings: &mut Vec<Finding>) {
     let trimmed = text.trim_start();
     let begin = trimmed.find("-----BEGIN ").and_then(|at| trimmed.get(at..));
     match begin {
-        Some(pem) if pem.lines().next().is_some_and(|line| line.contains(label)) => *slot = Some(pem.to_owned()),
+        Some(pem) if pem.lines().next().is_some_and(|line| line.contains(label)) => {
+            *slot = Some(pem.to_owned());
+        }
         _ => findings.push(Finding::new(
             Subject::ResolvedRefs,
             Reason::RefInvalid,

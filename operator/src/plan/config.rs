@@ -53,7 +53,10 @@ pub fn render(inputs: &Inputs) -> file::Config {
         },
         health: file::Health { enable: true, listen: ([0, 0, 0, 0], PORT_HEALTH).into() },
         drain: file::Drain {
-            timeout: spec.drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from),
+            timeout: spec
+                .drain
+                .and_then(|drain| drain.timeout)
+                .map_or(defaults::DRAIN_TIMEOUT, Duration::from),
         },
         ..file::Config::default()
     };
@@ -137,7 +140,8 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
     let keep_alive = wanted.keep_alive.unwrap_or_default();
     let limits = wanted.limits.unwrap_or_default();
     let default = file::Ssh::default();
-    let count = |value: Option<i32>, default: u32| value.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+    let count =
+        |value: Option<i32>, default: u32| value.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
     file::Ssh {
         listen: ([0, 0, 0, 0], PORT_SSH).into(),
         banner: wanted.banner.unwrap_or_default(),
@@ -150,7 +154,10 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
         limits: file::Limits {
             connections: count(limits.connections, default.limits.connections),
             per_source: count(limits.per_source, default.limits.per_source),
-            sessions_per_connection: count(limits.sessions_per_connection, default.limits.sessions_per_connection),
+            sessions_per_connection: count(
+                limits.sessions_per_connection,
+                default.limits.sessions_per_connection,
+            ),
             ..default.limits
         },
         ..default
@@ -191,7 +198,9 @@ fn webhook(wanted: &api::Webhook, files: &WebhookFiles) -> file::Webhook {
 fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
     let wanted = &inputs.spec().backend.kubernetes;
     let own = wanted.pod_template.metadata.clone().unwrap_or_default();
-    let (labels, annotations) = (theirs(own.labels), theirs(own.annotations));
+    // Users' pods are no gateways: of their marks, only the gateway's own are reserved.
+    let ours = ["containerssh.io"];
+    let (labels, annotations) = (theirs(own.labels, &ours), theirs(own.annotations, &ours));
     let default = file::Pod::default();
     let console = wanted.console_container.as_deref();
     let or_default = |given: &Vec<String>, default| if given.is_empty() { default } else { given.clone() };

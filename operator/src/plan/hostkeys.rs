@@ -55,7 +55,8 @@ pub fn secret_name(gateway: &str) -> String {
 pub fn generate(owner: &Owner) -> Result<Secret, Error> {
     let mut data = BTreeMap::new();
     for (file, algorithm) in MADE {
-        let mut key = PrivateKey::random(&mut rand::rng(), algorithm).map_err(|error| Error::HostKey(error.to_string()))?;
+        let mut key = PrivateKey::random(&mut rand::rng(), algorithm)
+            .map_err(|error| Error::HostKey(error.to_string()))?;
         key.set_comment(format!("{}/{}", owner.namespace(), owner.name.name));
         let text = key.to_openssh(LineEnding::LF).map_err(|error| Error::HostKey(error.to_string()))?;
         data.insert(file.to_owned(), ByteString(text.as_bytes().to_vec()));

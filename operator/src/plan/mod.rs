@@ -14,7 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use containerssh_config::Secret as Hidden;
 use containerssh_crds::{EffectiveAudit, SSHGateway, SSHGatewaySpec, conditions::Reason};
 use k8s_openapi::{
-    ByteString, api::core::v1::PodSpec, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference,
+    ByteString, api::core::v1::PodSpec, api::core::v1::Secret,
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, api::ObjectMeta};
 
@@ -103,13 +104,17 @@ impl Inputs {
         let password = authentication.password.as_ref().map(|password| &password.webhook);
         let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
         let webhooks = [password, public_key].into_iter().flatten().map(|webhook| webhook.url.as_str());
-        let storage = self.audit.effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.as_deref());
+        let storage =
+            self.audit.effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.as_deref());
         webhooks.chain(storage)
     }
 
     /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.
     fn meta(&self, name: &str) -> ObjectMeta {
-        ObjectMeta { owner_references: Some(vec![self.owner_reference()]), ..self.labelled(self.owner.namespace(), name) }
+        ObjectMeta {
+            owner_references: Some(vec![self.owner_reference()]),
+            ..self.labelled(self.owner.namespace(), name)
+        }
     }
 
     /// Metadata of a child anywhere; in another namespace, the finalizer deletes it.
@@ -197,3 +202,6 @@ fn config_secret(inputs: &Inputs, config: &containerssh_config::Config) -> Resul
         ..Secret::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::networking::v1::{
-        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-        NetworkPolicySpec,
+        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -47,7 +47,10 @@ pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
     out.extend(inputs.addresses_called().filter_map(port_of));
     let egress = vec![
         NetworkPolicyEgressRule { ports: Some(vec![number("UDP", 53), number("TCP", 53)]), to: None },
-        NetworkPolicyEgressRule { ports: Some(out.into_iter().map(|port| number("TCP", port)).collect()), to: None },
+        NetworkPolicyEgressRule {
+            ports: Some(out.into_iter().map(|port| number("TCP", port)).collect()),
+            to: None,
+        },
     ];
     Some(NetworkPolicy {
         metadata: inputs.meta(&inputs.owner.name.name),

@@ -14,7 +14,8 @@ pub fn service_account(inputs: &Inputs) -> Option<ServiceAccount> {
     if template.is_some_and(|template| template.service_account_name.is_some()) {
         return None;
     }
-    let annotations = template.map(|template| template.service_account_annotations.clone()).unwrap_or_default();
+    let annotations =
+        template.map(|template| template.service_account_annotations.clone()).unwrap_or_default();
     Some(ServiceAccount {
         metadata: ObjectMeta {
             annotations: (!annotations.is_empty()).then_some(annotations),

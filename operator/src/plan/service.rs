@@ -18,10 +18,11 @@ pub fn service(inputs: &Inputs) -> Service {
         metadata.annotations = Some(wanted.annotations);
     }
     // A ClusterIP has no external traffic; the API refuses the field there.
-    let external = (type_ != ServiceType::ClusterIP).then(|| match wanted.external_traffic_policy.unwrap_or_default() {
-        ExternalTrafficPolicy::Local => "Local".to_owned(),
-        ExternalTrafficPolicy::Cluster => "Cluster".to_owned(),
-    });
+    let external =
+        (type_ != ServiceType::ClusterIP).then(|| match wanted.external_traffic_policy.unwrap_or_default() {
+            ExternalTrafficPolicy::Local => "Local".to_owned(),
+            ExternalTrafficPolicy::Cluster => "Cluster".to_owned(),
+        });
     Service {
         metadata,
         spec: Some(ServiceSpec {

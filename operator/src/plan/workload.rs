@@ -17,22 +17,21 @@ use k8s_openapi::{
             StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
         },
         core::v1::{
-            Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-            HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector, PersistentVolumeClaim,
-            PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-            SeccompProfile, SecretVolumeSource, SecurityContext, SleepAction, TopologySpreadConstraint, Volume,
-            VolumeMount, VolumeResourceRequirements,
+            Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
+            EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector,
+            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, SleepAction,
+            TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
         },
     },
-    apimachinery::pkg::{
-        api::resource::Quantity,
-        apis::meta::v1::LabelSelector,
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use kube::api::ObjectMeta;
 
-use super::{Inputs, PORT_HEALTH, PORT_METRICS, PORT_NAME_HEALTH, PORT_NAME_METRICS, PORT_NAME_SSH, PORT_SSH, config, hostkeys, rbac};
+use super::{
+    Inputs, PORT_HEALTH, PORT_METRICS, PORT_NAME_HEALTH, PORT_NAME_METRICS, PORT_NAME_SSH, PORT_SSH, config,
+    hostkeys, rbac,
+};
 use crate::{
     children::{Child, ChildKind},
     error::Error,
@@ -51,6 +50,8 @@ const EMPTY_DIR_SLACK: u64 = 256 << 20;
 const CONFIG_VOLUME: &str = "config";
 const HOST_KEYS_VOLUME: &str = "host-keys";
 const SPOOL_VOLUME: &str = "spool";
+/// Domains of labels and annotations on gateway pods that decide which pods are a gateway's.
+const OURS: [&str; 2] = ["containerssh.io", "app.kubernetes.io"];
 /// Readable by the gateway's group (`fsGroup`), by nobody else.
 const SECRET_MODE: i32 = 0o440;
 
@@ -111,7 +112,11 @@ fn stateful_set(inputs: &Inputs, fingerprint: &str) -> StatefulSet {
                 },
                 spec: Some(PersistentVolumeClaimSpec {
                     access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-                    storage_class_name: inputs.spec().spool.as_ref().and_then(|spool| spool.storage_class_name.clone()),
+                    storage_class_name: inputs
+                        .spec()
+                        .spool
+                        .as_ref()
+                        .and_then(|spool| spool.storage_class_name.clone()),
                     resources: Some(VolumeResourceRequirements {
                         requests: Some(BTreeMap::from([("storage".to_owned(), storage)])),
                         ..VolumeResourceRequirements::default()
@@ -135,15 +140,21 @@ fn selector(inputs: &Inputs) -> LabelSelector {
     LabelSelector { match_labels: Some(inputs.owner.selector_labels()), ..LabelSelector::default() }
 }
 
-fn pod_template(inputs: &Inputs, fingerprint: &str, revision_label: &str, spool: Option<Volume>) -> PodTemplateSpec {
+fn pod_template(
+    inputs: &Inputs,
+    fingerprint: &str,
+    revision_label: &str,
+    spool: Option<Volume>,
+) -> PodTemplateSpec {
     let template = inputs.spec().template.clone().unwrap_or_default();
     let own = template.metadata.unwrap_or_default();
-    let mut labels = theirs(own.labels);
+    let mut labels = theirs(own.labels, &OURS);
     labels.extend(inputs.owner.pod_labels());
-    let mut annotations = theirs(own.annotations);
+    let mut annotations = theirs(own.annotations, &OURS);
     annotations.insert("containerssh.io/static-config".to_owned(), fingerprint.to_owned());
     annotations.insert("containerssh.io/host-keys".to_owned(), inputs.host_keys.digest());
-    let drain = inputs.spec().drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
+    let drain =
+        inputs.spec().drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
     let grace = drain.saturating_add(UPLOAD_BUDGET).saturating_add(ENDPOINT_LAG);
     let spread = template.affinity.is_none().then(|| spread(inputs, revision_label));
     PodTemplateSpec {
@@ -164,7 +175,10 @@ fn pod_template(inputs: &Inputs, fingerprint: &str, revision_label: &str, spool:
                 run_as_group: Some(USER),
                 fs_group: Some(USER),
                 fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-                seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
                 ..PodSecurityContext::default()
             }),
             termination_grace_period_seconds: Some(i64::try_from(grace.as_secs()).unwrap_or(i64::MAX)),
@@ -178,14 +192,13 @@ fn pod_template(inputs: &Inputs, fingerprint: &str, revision_label: &str, spool:
     }
 }
 
-/// Labels or annotations that a team may choose.
-pub(super) fn theirs(map: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    map.into_iter()
-        .filter(|(key, _)| {
-            let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-            !["containerssh.io", "app.kubernetes.io"].iter().any(|ours| domain == *ours || domain.ends_with(&format!(".{ours}")))
-        })
-        .collect()
+/// Labels or annotations that a team may choose: those outside the domains given.
+pub(super) fn theirs(map: BTreeMap<String, String>, ours: &[&str]) -> BTreeMap<String, String> {
+    let reserved = |key: &str| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        ours.iter().any(|ours| domain == *ours || domain.ends_with(&format!(".{ours}")))
+    };
+    map.into_iter().filter(|(key, _)| !reserved(key)).collect()
 }
 
 fn spread(inputs: &Inputs, revision_label: &str) -> Vec<TopologySpreadConstraint> {
@@ -227,7 +240,11 @@ fn container(inputs: &Inputs) -> Container {
         resources: Some(spec.resources.clone().unwrap_or_else(default_resources)),
         volume_mounts: Some(mounts(inputs)),
         liveness_probe: Some(Probe { period_seconds: Some(10), timeout_seconds: Some(5), ..probe("/livez") }),
-        readiness_probe: Some(Probe { period_seconds: Some(5), timeout_seconds: Some(5), ..probe("/readyz") }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(5),
+            timeout_seconds: Some(5),
+            ..probe("/readyz")
+        }),
         lifecycle: Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {
                 sleep: Some(SleepAction { seconds: ENDPOINT_LAG.as_secs().try_into().unwrap_or(5) }),
@@ -246,7 +263,8 @@ fn container(inputs: &Inputs) -> Container {
 }
 
 fn default_resources() -> ResourceRequirements {
-    let requests = [("cpu", "100m"), ("memory", "128Mi")].map(|(k, v)| (k.to_owned(), Quantity(v.to_owned())));
+    let requests =
+        [("cpu", "100m"), ("memory", "128Mi")].map(|(k, v)| (k.to_owned(), Quantity(v.to_owned())));
     ResourceRequirements { requests: Some(requests.into()), ..ResourceRequirements::default() }
 }
 
@@ -282,7 +300,10 @@ fn environment(inputs: &Inputs) -> Vec<EnvVar> {
         .map(|(name, path)| EnvVar {
             name: name.to_owned(),
             value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path.to_owned() }),
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: Some("v1".to_owned()),
+                    field_path: path.to_owned(),
+                }),
                 ..EnvVarSource::default()
             }),
             ..EnvVar::default()

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use containerssh_crds::{AuditPolicy, SSHGateway, merge};
-use containerssh_operator::{
+use crate::{
     args::NoPolicy,
-    children::{ChildKind, Owner},
+    children::{Child, ChildKind, Owner},
     gather::{audit, pod_check},
     index::Name,
     plan::{Inputs, Plan, PlanError, S3Keys, WebhookFiles, config, hostkeys::HostKeys, plan},
 };
+use containerssh_crds::{AuditPolicy, SSHGateway, merge};
 use kube::core::DeserializeGuard;
 use serde_json::Value;
 
@@ -34,8 +34,9 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<S3Keys>) -> Inputs {
     let owner = Owner { name: Name::within("team-a", "dev"), uid: gateway.metadata.uid.clone().unwrap() };
     let policies: Vec<_> =
         policies.iter().map(|text| Arc::new(DeserializeGuard(Ok(yaml::<AuditPolicy>(text))))).collect();
-    let resolved =
-        audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), NoPolicy::Baseline).unwrap().unwrap();
+    let resolved = audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), NoPolicy::Baseline)
+        .unwrap()
+        .unwrap();
     let pod = pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec).unwrap();
     Inputs {
         owner,
@@ -215,9 +216,15 @@ fn pods_in_another_namespace() {
     let plan = plan(&inputs(&spec, &[], None)).unwrap();
     let elsewhere: Vec<_> = plan.children.iter().filter(|child| child.namespace != "team-a").collect();
     let names: Vec<String> = elsewhere.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["Role team-a-shells/team-a-dev-gateway", "RoleBinding team-a-shells/team-a-dev-gateway"]);
+    assert_eq!(
+        names,
+        ["Role team-a-shells/team-a-dev-gateway", "RoleBinding team-a-shells/team-a-dev-gateway"]
+    );
     for child in elsewhere {
-        assert!(child.manifest["metadata"].get("ownerReferences").is_none(), "owners do not cross namespaces");
+        assert!(
+            child.manifest["metadata"].get("ownerReferences").is_none(),
+            "owners do not cross namespaces"
+        );
     }
     insta::assert_snapshot!(render(&plan));
 }
@@ -225,7 +232,8 @@ fn pods_in_another_namespace() {
 #[test]
 fn what_the_gateway_reloads_restarts_no_pod() {
     let before = template(&inputs(SMALLEST, &[], None));
-    let banner = format!("{SMALLEST}ssh: {{banner: hello, limits: {{connections: 5}}}}\nlog: {{level: Debug}}\n");
+    let banner =
+        format!("{SMALLEST}ssh: {{banner: hello, limits: {{connections: 5}}}}\nlog: {{level: Debug}}\n");
     assert_eq!(template(&inputs(&banner, &[], None)), before);
     assert_eq!(template(&inputs(SMALLEST, &[POLICY], Some(s3_keys()))), before, "a policy");
     let image = SMALLEST.replace("debian:12", "debian:13");
@@ -239,13 +247,17 @@ fn what_the_gateway_cannot_reload_does() {
     let mut keys = original.clone();
     keys.host_keys.fingerprints = vec!["SHA256:other".into()];
     assert_ne!(template(&keys), before, "host keys");
-    assert_ne!(template(&inputs(&format!("{SMALLEST}spool: {{size: 30Gi}}\n"), &[], None)), before, "the spool");
+    assert_ne!(
+        template(&inputs(&format!("{SMALLEST}spool: {{size: 30Gi}}\n"), &[], None)),
+        before,
+        "the spool"
+    );
     assert_ne!(template(&inputs(&format!("{SMALLEST}image: other\n"), &[], None)), before, "the image");
 }
 
 #[test]
 fn equal_inputs_give_equal_digests() {
-    let digests = |plan: Plan| plan.children.iter().map(containerssh_operator::children::Child::digest).collect::<Vec<_>>();
+    let digests = |plan: Plan| plan.children.iter().map(Child::digest).collect::<Vec<_>>();
     let one = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
     let two = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
     assert_eq!(one, two);
@@ -269,9 +281,10 @@ fn a_policy_that_cannot_be_read_gives_no_plan_at_all() {
             "spec": {"namespaces": ["elsewhere"], "enforce": {"onFailure": "Explode"}}}"#,
     )
     .unwrap();
-    let finding = audit::resolve(&gateway, &owner, &[Arc::new(guarded)], |_| Some([].into()), NoPolicy::Baseline)
-        .unwrap()
-        .unwrap_err();
+    let finding =
+        audit::resolve(&gateway, &owner, &[Arc::new(guarded)], |_| Some([].into()), NoPolicy::Baseline)
+            .unwrap()
+            .unwrap_err();
     assert!(finding.message.contains("AuditPolicy new cannot be read"), "{finding}");
 }
 
@@ -279,7 +292,9 @@ fn a_policy_that_cannot_be_read_gives_no_plan_at_all() {
 fn without_a_policy_the_operator_may_refuse() {
     let gateway = gateway(SMALLEST);
     let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
-    let resolve = |policies: &[_]| audit::resolve(&gateway, &owner, policies, |_| Some([].into()), NoPolicy::Deny).unwrap();
+    let resolve = |policies: &[_]| {
+        audit::resolve(&gateway, &owner, policies, |_| Some([].into()), NoPolicy::Deny).unwrap()
+    };
     assert!(resolve(&[]).unwrap_err().message.contains("no AuditPolicy covers namespace team-a"));
     assert!(resolve(&[Arc::new(DeserializeGuard(Ok(yaml(PERSISTENT))))]).is_ok());
 }
