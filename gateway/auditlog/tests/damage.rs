@@ -12,7 +12,8 @@ mod common;
 use ciborium::Value as Cbor;
 use common::{RECORDED, content, decode, file, gzip, io, message, segmented, sound_and_damaged, vector};
 use containerssh_auditlog::{
-    DecodeError, Decoder, HEADER_LEN, HeaderError, IoStream, MAX_RECORD, Message, Payload, Version, header,
+    Damage, DecodeError, Decoder, HEADER_LEN, HeaderError, IoStream, MAX_RECORD, Message, Payload, Version,
+    header,
 };
 use proptest::prelude::*;
 
@@ -320,6 +321,21 @@ fn a_record_up_to_the_limit_is_read_and_one_above_is_skipped() {
         assert_eq!((sound.len(), damaged.len()), if fits { (2, 0) } else { (1, 1) });
         assert_eq!(sound.last(), Some(&after));
         assert_eq!(sound.first() == Some(&big), fits);
+    }
+}
+
+#[test]
+fn a_record_of_very_many_items_is_skipped() {
+    // Numbers in a list, empty pieces of a byte string.
+    for (open, item) in [(0x9f, 0x00), (0x5f, 0x40)] {
+        let many = [&[0xa1, 0x6c][..], b"connectionId", &[open], &vec![item; 1_000_000], &[0xff]].concat();
+        let content = [many, encoded(&three())].concat();
+        let (sound, damaged) = sound_and_damaged(decode(&file(Version::V2, &content)));
+        assert_eq!(sound, three());
+        assert!(
+            matches!(damaged[..], [DecodeError::Structure { records: 0, damage: Damage::TooMany }]),
+            "{damaged:?}"
+        );
     }
 }
 

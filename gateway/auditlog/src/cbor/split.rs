@@ -17,6 +17,10 @@ use super::{ARRAY_OPEN, BREAK, major};
 /// room for other writers and still bound what one damaged length can make a reader hold.
 pub const MAX_RECORD: usize = 16 << 20;
 
+/// The most items in a record: keys, values, lists, chunks of strings. The format's own types have some dozens; the limit
+/// keeps a record of one-byte items from becoming a tree of forty times its size.
+pub(crate) const MAX_ITEMS: usize = 1 << 16;
+
 /// The deepest nesting inside a record. The format uses four levels (record, payload, list, list entry).
 pub(crate) const MAX_DEPTH: usize = 16;
 
@@ -35,6 +39,9 @@ pub enum Damage {
     /// A record above the limit.
     #[error("a record of more than {MAX_RECORD} bytes")]
     TooLong,
+    /// A record of more items than the limit.
+    #[error("a record of more than {MAX_ITEMS} items")]
+    TooMany,
     /// A record nested beyond the limit.
     #[error("a record nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
@@ -154,6 +161,8 @@ pub(crate) struct Splitter {
     /// Bytes of a string that are still to come.
     body: usize,
     stack: Vec<Frame>,
+    /// Heads seen in the record.
+    items: usize,
     record: BytesMut,
     /// Set for good once something was skipped: a counted array's count means nothing any more.
     lost_count: bool,
@@ -167,6 +176,7 @@ impl Splitter {
             head: Head::default(),
             body: 0,
             stack: Vec::with_capacity(MAX_DEPTH),
+            items: 0,
             record: BytesMut::new(),
             lost_count: false,
         }
@@ -229,6 +239,7 @@ impl Splitter {
     fn reset_record(&mut self) {
         self.record.clear();
         self.stack.clear();
+        self.items = 0;
         self.body = 0;
         self.head = Head::default();
     }
@@ -320,6 +331,10 @@ impl Splitter {
 
     /// Takes in a head. `true`: it was a whole item.
     fn begin(&mut self, token: Token) -> Result<bool, Damage> {
+        self.items += 1;
+        if self.items > MAX_ITEMS {
+            return Err(Damage::TooMany);
+        }
         let ends = token.major == major::SIMPLE && token.argument.is_none();
         match self.stack.last() {
             Some(Frame::Chunks(_)) if ends => {
