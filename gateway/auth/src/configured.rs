@@ -57,7 +57,10 @@ struct Configured {
 #[async_trait]
 impl Authenticator for Configured {
     fn methods(&self) -> Methods {
-        Methods { password: self.password.is_some(), public_key: self.keys.is_some() || self.public_key.is_some() }
+        Methods {
+            password: self.password.is_some(),
+            public_key: self.keys.is_some() || self.public_key.is_some(),
+        }
     }
 
     async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict {

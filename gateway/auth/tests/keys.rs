@@ -140,13 +140,20 @@ async fn rubbish_instead_of_a_key_is_no_answer() {
     let directory = Directory::new();
     directory.write("alice", ALICE);
     for key in ["", "ssh-ed25519", "ssh-ed25519 !!!", "\0\0"] {
-        assert_eq!(reason(directory.keys().public_key(&attempt(), key).await), "the offered public key cannot be read");
+        assert_eq!(
+            reason(directory.keys().public_key(&attempt(), key).await),
+            "the offered public key cannot be read"
+        );
     }
 }
 
-async fn with_webhook(directory: &Directory, answer: &'static str) -> (Server, std::sync::Arc<dyn Authenticator>) {
+async fn with_webhook(
+    directory: &Directory,
+    answer: &'static str,
+) -> (Server, std::sync::Arc<dyn Authenticator>) {
     let server = Server::with(200, answer).await;
-    let paths = vec![format!("{}/%u", directory.path().display()), format!("{}/more/%u", directory.path().display())];
+    let paths =
+        vec![format!("{}/%u", directory.path().display()), format!("{}/more/%u", directory.path().display())];
     let config = Auth {
         public_key: PublicKeyAuth {
             method: AuthMethod::Webhook,

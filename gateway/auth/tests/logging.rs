@@ -20,14 +20,18 @@ use tracing_subscriber::layer::SubscriberExt;
 #[tokio::test]
 async fn neither_passwords_nor_credentials_nor_answers_are_logged() {
     let lines = Arc::new(Mutex::new(Vec::<u8>::new()));
-    let queue = containerssh_log::queue::Queue::start(Shared(Arc::clone(&lines)), Box::new(|_| Vec::new())).unwrap();
+    let queue =
+        containerssh_log::queue::Queue::start(Shared(Arc::clone(&lines)), Box::new(|_| Vec::new())).unwrap();
     let debug = Arc::new(AtomicU8::new(0));
     let format = containerssh_log::Format::Ljson;
-    let layer = containerssh_log::LogLayer::new(debug, format, Arc::clone(&queue), || jiff::Timestamp::UNIX_EPOCH);
+    let layer =
+        containerssh_log::LogLayer::new(debug, format, Arc::clone(&queue), || jiff::Timestamp::UNIX_EPOCH);
     let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let answer = r#"{"success":true,"files":{"/k":{"value":"leaked-answer!"}}}"#;
-    let server = Server::start(move |number, _| if number == 0 { reply(500, answer) } else { reply(200, answer) }).await;
+    let server =
+        Server::start(move |number, _| if number == 0 { reply(500, answer) } else { reply(200, answer) })
+            .await;
     let url = format!("http://user:leaked-credential@{}", server.address);
     let verdict = webhook(&settings(&url)).password(&attempt(), PASSWORD).await;
     drop(guard);
@@ -36,7 +40,9 @@ async fn neither_passwords_nor_credentials_nor_answers_are_logged() {
     let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
     assert!(text.contains("AUTH_INVALID_STATUS") && text.contains("AUTH_BACKEND_ERROR"), "{text}");
     let everything = format!("{text}{verdict:?}{:?}", webhook(&settings(&url)));
-    for secret in [std::str::from_utf8(PASSWORD).unwrap(), PASSWORD_BASE64, "leaked-answer", "leaked-credential"] {
+    for secret in
+        [std::str::from_utf8(PASSWORD).unwrap(), PASSWORD_BASE64, "leaked-answer", "leaked-credential"]
+    {
         assert!(!everything.contains(secret), "{everything}");
     }
 }

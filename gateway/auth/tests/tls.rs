@@ -62,20 +62,28 @@ impl Authority {
 }
 
 /// A server that answers every request with success, to clients of `clients` only where given.
-async fn serve(authority: &Authority, clients: Option<&Authority>, version: &'static SupportedProtocolVersion) -> String {
+async fn serve(
+    authority: &Authority,
+    clients: Option<&Authority>,
+    version: &'static SupportedProtocolVersion,
+) -> String {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[version]).unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[version])
+        .unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => {
             let mut roots = RootCertStore::empty();
             roots.add(clients.der.clone()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
             builder.with_client_cert_verifier(verifier)
         }
     };
     let leaf = authority.leaf(ExtendedKeyUsagePurpose::ServerAuth);
-    let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![leaf.der], leaf.key_der).unwrap()));
+    let acceptor =
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![leaf.der], leaf.key_der).unwrap()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -89,7 +97,8 @@ async fn serve(authority: &Authority, clients: Option<&Authority>, version: &'st
                         return;
                     }
                 }
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{\"success\":true}";
+                let answer =
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{\"success\":true}";
                 let _ = stream.write_all(answer).await;
                 let _ = stream.shutdown().await;
             });
@@ -104,7 +113,11 @@ async fn ask(settings: &Settings) -> Verdict {
 
 /// Handshakes fail at once but count as passing failures, so the time for retries is kept short.
 fn trusting(url: &str, authority: &Authority) -> Settings {
-    Settings { cacert: Some(PemOrFile::new(authority.pem.clone())), auth_timeout: Duration::from_millis(500), ..settings(url) }
+    Settings {
+        cacert: Some(PemOrFile::new(authority.pem.clone())),
+        auth_timeout: Duration::from_millis(500),
+        ..settings(url)
+    }
 }
 
 #[tokio::test]
@@ -146,7 +159,11 @@ async fn an_older_tls_version_is_accepted_only_when_allowed() {
     let authority = Authority::new();
     let url = serve(&authority, None, &rustls::version::TLS12).await;
     assert!(matches!(ask(&trusting(&url, &authority)).await, Verdict::Unavailable(_)));
-    let older = Settings { tls_version: TlsVersion::V1_2, auth_timeout: Duration::from_secs(30), ..trusting(&url, &authority) };
+    let older = Settings {
+        tls_version: TlsVersion::V1_2,
+        auth_timeout: Duration::from_secs(30),
+        ..trusting(&url, &authority)
+    };
     assert!(matches!(ask(&older).await, Verdict::Accepted(_)));
 }
 
@@ -158,10 +175,19 @@ fn certificates_that_are_no_use_are_configuration_errors_without_secrets() {
     let broken = "-----BEGIN PRIVATE KEY-----\nbGVha2Vk\n-----END PRIVATE KEY-----\n";
     let base = settings("https://127.0.0.1:1");
     for (settings, expected) in [
-        (Settings { cacert: pem("/nonexistent/ca.pem"), ..base.clone() }, "webhook.cacert (cannot read /nonexistent/ca.pem"),
-        (Settings { cacert: pem("-----BEGIN X-----\nbGVha2Vk\n"), ..base.clone() }, "webhook.cacert (holds no certificate"),
+        (
+            Settings { cacert: pem("/nonexistent/ca.pem"), ..base.clone() },
+            "webhook.cacert (cannot read /nonexistent/ca.pem",
+        ),
+        (
+            Settings { cacert: pem("-----BEGIN X-----\nbGVha2Vk\n"), ..base.clone() },
+            "webhook.cacert (holds no certificate",
+        ),
         (Settings { cert: pem(&leaf.cert), key: pem(broken), ..base.clone() }, "webhook."),
-        (Settings { cert: pem(&leaf.key), key: pem(&leaf.key), ..base.clone() }, "webhook.key (cert and key do not hold"),
+        (
+            Settings { cert: pem(&leaf.key), key: pem(&leaf.key), ..base.clone() },
+            "webhook.key (cert and key do not hold",
+        ),
         (Settings { url: "https://".into(), ..base.clone() }, "webhook.url ("),
     ] {
         let error = Webhook::new(&settings, "auth.password.webhook").unwrap_err().to_string();

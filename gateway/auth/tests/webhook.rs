@@ -104,7 +104,9 @@ async fn failures_that_may_pass_are_retried_until_there_is_an_answer() {
         1 => reply(503, ""),
         2 => reply(429, ""),
         // The connection breaks in the middle of the answer.
-        3 => reply(200, Body::from_stream(stream::iter([Ok("{\"succ"), Err(std::io::Error::other("broken"))]))),
+        3 => {
+            reply(200, Body::from_stream(stream::iter([Ok("{\"succ"), Err(std::io::Error::other("broken"))])))
+        }
         _ => reply(200, YES),
     })
     .await;
@@ -158,10 +160,13 @@ async fn a_huge_answer_is_cut_off_and_denies() {
         let counter = Arc::clone(&counter);
         let block = axum::body::Bytes::from(vec![b' '; 64 * 1024]);
         // 100 MB without a length in front.
-        reply(200, Body::from_stream(stream::iter(0..1600).map(move |_| {
-            *counter.lock().unwrap() += block.len() as u64;
-            Ok::<_, std::io::Error>(block.clone())
-        })))
+        reply(
+            200,
+            Body::from_stream(stream::iter(0..1600).map(move |_| {
+                *counter.lock().unwrap() += block.len() as u64;
+                Ok::<_, std::io::Error>(block.clone())
+            })),
+        )
     })
     .await;
     let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
@@ -185,7 +190,8 @@ async fn a_port_without_a_server_or_with_another_protocol_denies() {
     });
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (address, expected) in [(address, "client error"), (closed, "refused")] {
-        let short = Settings { auth_timeout: Duration::from_millis(500), ..settings(&format!("http://{address}")) };
+        let short =
+            Settings { auth_timeout: Duration::from_millis(500), ..settings(&format!("http://{address}")) };
         let short = Settings { timeout: Duration::from_millis(500), ..short };
         let reason = reason(webhook(&short).password(&attempt(), PASSWORD).await).to_lowercase();
         assert!(reason.contains(expected) || reason.contains("invalid http"), "{reason}");
@@ -196,7 +202,9 @@ async fn a_port_without_a_server_or_with_another_protocol_denies() {
 async fn redirects_are_followed_only_when_allowed() {
     let server = Server::start(|_, path| match path {
         "/moved" => reply(200, YES),
-        _ => Box::pin(async { (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/moved")]).into_response() }),
+        _ => Box::pin(async {
+            (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/moved")]).into_response()
+        }),
     })
     .await;
     let verdict = webhook(&settings(&server.url())).password(&attempt(), PASSWORD).await;
@@ -214,7 +222,9 @@ async fn redirects_are_followed_only_when_allowed() {
 #[tokio::test]
 async fn a_redirect_in_a_circle_denies() {
     let server = Server::start(|_, _| {
-        Box::pin(async { (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/password")]).into_response() })
+        Box::pin(async {
+            (axum::http::StatusCode::TEMPORARY_REDIRECT, [("location", "/password")]).into_response()
+        })
     })
     .await;
     let allowed = Settings { allow_redirects: true, ..settings(&server.url()) };

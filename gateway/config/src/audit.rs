@@ -236,11 +236,16 @@ impl Audit {
         }
         // Each of the three switches alone would silently record nothing; ContainerSSH's default is that.
         if self.format == AuditFormat::None {
-            problems.invalid("audit.format", "is none, so nothing would be recorded: set it, or set audit.enable to false");
+            problems.invalid(
+                "audit.format",
+                "is none, so nothing would be recorded: set it, or set audit.enable to false",
+            );
         }
         match self.storage {
-            AuditStorage::None => problems
-                .invalid("audit.storage", "is none, so nothing would be recorded: set it, or set audit.enable to false"),
+            AuditStorage::None => problems.invalid(
+                "audit.storage",
+                "is none, so nothing would be recorded: set it, or set audit.enable to false",
+            ),
             AuditStorage::File if !self.file.directory.starts_with('/') => {
                 problems.invalid("audit.file.directory", "must be an absolute path");
             }
@@ -265,8 +270,12 @@ impl S3 {
         if self.region.is_empty() && self.endpoint.is_empty() {
             wrong("region", "is missing (it may be left out only beside an endpoint)");
         }
-        if !self.endpoint.is_empty() && !["http://", "https://"].iter().any(|s| self.endpoint.starts_with(s)) {
+        if !self.endpoint.is_empty() && !["http://", "https://"].iter().any(|s| self.endpoint.starts_with(s))
+        {
             wrong("endpoint", "must begin with http:// or https://");
+        }
+        if self.endpoint.contains('@') {
+            wrong("endpoint", "must not hold a user name or password: use accessKey and secretKey");
         }
         if self.access_key.is_some() != self.secret_key.is_some() {
             wrong("secretKey", "accessKey and secretKey belong together");
@@ -284,7 +293,10 @@ impl S3 {
             }
         }
         if !(MIN_PART..=MAX_PART).contains(&self.upload_part_size) {
-            wrong("uploadPartSize", "must be between 5242880 (5 MiB) and 5368709120 (5 GiB): S3 takes no other parts");
+            wrong(
+                "uploadPartSize",
+                "must be between 5242880 (5 MiB) and 5368709120 (5 GiB): S3 takes no other parts",
+            );
         }
         if !(1..=MAX_UPLOADS).contains(&self.parallel_uploads) {
             wrong("parallelUploads", "must be between 1 and 1000");

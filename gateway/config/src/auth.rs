@@ -175,6 +175,26 @@ impl Auth {
     }
 }
 
+fn check_url(url: &str, method: AuthMethod) -> Result<(), &'static str> {
+    if url.is_empty() {
+        return if method == AuthMethod::Webhook { Err("is missing") } else { Ok(()) };
+    }
+    let Some(rest) = ["http://", "https://"].into_iter().find_map(|scheme| url.strip_prefix(scheme)) else {
+        return Err("must begin with http:// or https://");
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.is_empty() {
+        return Err("names no host");
+    }
+    if host.contains('@') {
+        return Err("must not hold a user name or password, which would show in logs: use cert and key");
+    }
+    if rest.contains(['?', '#']) {
+        return Err("must not have a query or fragment: /password or /pubkey is appended");
+    }
+    Ok(())
+}
+
 fn check_path(path: &str) -> Result<(), &'static str> {
     if !path.starts_with('/') {
         return Err("must be an absolute path");
@@ -184,7 +204,9 @@ fn check_path(path: &str) -> Result<(), &'static str> {
         match character {
             '\0' => return Err("must not hold a NUL character"),
             '%' if !matches!(rest.next(), Some('u' | '%')) => {
-                return Err("has a placeholder that does not exist: there are %u (user name) and %% (percent sign)");
+                return Err(
+                    "has a placeholder that does not exist: there are %u (user name) and %% (percent sign)",
+                );
             }
             _ => {}
         }
@@ -203,16 +225,8 @@ impl Webhook {
             AuthMethod::None => return,
             AuthMethod::Webhook => {}
         }
-        let scheme = ["http://", "https://"].into_iter().find_map(|scheme| self.url.strip_prefix(scheme));
-        match scheme {
-            _ if self.url.is_empty() && method == AuthMethod::Webhook => problems.invalid(key("url"), "is missing"),
-            _ if self.url.is_empty() => {}
-            None => problems.invalid(key("url"), "must begin with http:// or https://"),
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => problems.invalid(key("url"), "names no host"),
-            Some(rest) if rest.contains(['?', '#']) => {
-                problems.invalid(key("url"), "must not have a query or fragment: /password or /pubkey is appended");
-            }
-            Some(_) => {}
+        if let Err(message) = check_url(&self.url, method) {
+            problems.invalid(key("url"), message);
         }
         if self.timeout < MIN_TIMEOUT {
             problems.invalid(key("timeout"), "must be at least 100ms");

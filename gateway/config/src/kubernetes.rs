@@ -261,7 +261,8 @@ impl Kubernetes {
 
 impl Connection {
     fn check(&self, problems: &mut Problems) {
-        let mut wrong = |name: &str, message: &str| problems.invalid(format!("kubernetes.connection.{name}"), message);
+        let mut wrong =
+            |name: &str, message: &str| problems.invalid(format!("kubernetes.connection.{name}"), message);
         if self.path != "/api" {
             wrong("path", "must be \"/api\": other paths are not supported by this version");
         }
@@ -287,7 +288,9 @@ impl Connection {
         if both(self.bearer_token.is_some(), self.bearer_token_file.is_some()) {
             wrong("bearerTokenFile", "bearerToken is set as well: give one of them");
         }
-        if (self.cert.is_some() || self.cert_file.is_some()) != (self.key.is_some() || self.key_file.is_some()) {
+        if (self.cert.is_some() || self.cert_file.is_some())
+            != (self.key.is_some() || self.key_file.is_some())
+        {
             wrong("key", "client certificate and key belong together");
         }
         if self.cert.as_ref().is_some_and(|pem| !pem.is_inline()) {
@@ -301,7 +304,8 @@ impl Connection {
 
 impl Pod {
     fn check(&self, problems: &mut Problems) {
-        let mut wrong = |name: &str, message: String| problems.invalid(format!("kubernetes.pod.{name}"), message);
+        let mut wrong =
+            |name: &str, message: String| problems.invalid(format!("kubernetes.pod.{name}"), message);
         if self.metadata.namespace.as_deref().is_none_or(str::is_empty) {
             wrong("metadata.namespace", "is missing: pods need a namespace".to_owned());
         }
@@ -326,7 +330,10 @@ impl Pod {
         let count = self.spec.containers.len();
         if count > 0 && self.console_container_number >= count {
             let number = self.console_container_number;
-            wrong("consoleContainerNumber", format!("is {number}, but spec.containers has {count}, counted from 0"));
+            wrong(
+                "consoleContainerNumber",
+                format!("is {number}, but spec.containers has {count}, counted from 0"),
+            );
         }
         for (name, command) in [("idleCommand", &self.idle_command), ("shellCommand", &self.shell_command)] {
             if command.first().is_none_or(String::is_empty) {
@@ -335,7 +342,10 @@ impl Pod {
         }
         for (subsystem, program) in &self.subsystems {
             if program.is_empty() {
-                wrong(&format!("subsystems.{subsystem}"), "must not be empty: leave the subsystem out".to_owned());
+                wrong(
+                    &format!("subsystems.{subsystem}"),
+                    "must not be empty: leave the subsystem out".to_owned(),
+                );
             }
         }
         let exposed = [

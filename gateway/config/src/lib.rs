@@ -27,14 +27,15 @@ mod ssh;
 mod value;
 
 pub use audit::{
-    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, FileStorage, Intercept, OnFailure, OnFull, S3, S3Metadata, Spool,
+    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, FileStorage, Intercept, OnFailure, OnFull, S3,
+    S3Metadata, Spool,
 };
 pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
 pub use config::{BackendKind, Config};
 pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
 pub use log::{Log, LogDestination};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax};
-pub use security::{ForwardingMode, Forwarding, Security, SecurityMode};
+pub use security::{Forwarding, ForwardingMode, Security, SecurityMode};
 pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
 pub use ssh::{Cipher, Kex, Limits, Mac, Ssh};

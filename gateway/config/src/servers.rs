@@ -39,7 +39,11 @@ impl Default for Health {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { enable: false, listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9100)), path: "/metrics".to_owned() }
+        Self {
+            enable: false,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9100)),
+            path: "/metrics".to_owned(),
+        }
     }
 }
 

@@ -167,11 +167,16 @@ impl Ssh {
         if let Err(message) = check_version(&self.server_version) {
             problems.invalid("ssh.serverVersion", message);
         }
-        for (path, empty) in
-            [("ssh.ciphers", self.ciphers.is_empty()), ("ssh.kex", self.kex.is_empty()), ("ssh.macs", self.macs.is_empty())]
-        {
+        for (path, empty) in [
+            ("ssh.ciphers", self.ciphers.is_empty()),
+            ("ssh.kex", self.kex.is_empty()),
+            ("ssh.macs", self.macs.is_empty()),
+        ] {
             if empty {
-                problems.invalid(path, "must not be empty: no client could connect; leave the key out for the default");
+                problems.invalid(
+                    path,
+                    "must not be empty: no client could connect; leave the key out for the default",
+                );
             }
         }
         if self.banner.len() > MAX_BANNER {
@@ -196,14 +201,21 @@ fn check_version(version: &str) -> Result<(), String> {
     if version.len() > MAX_VERSION {
         return Err(format!("must not be longer than {MAX_VERSION} bytes"));
     }
-    let Some(rest) = version.strip_prefix("SSH-2.0-") else { return Err("must begin with \"SSH-2.0-\"".to_owned()) };
-    let (software, comment) = rest.split_once(' ').map_or((rest, None), |(software, comment)| (software, Some(comment)));
-    let software_ok = !software.is_empty() && software.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'-');
+    let Some(rest) = version.strip_prefix("SSH-2.0-") else {
+        return Err("must begin with \"SSH-2.0-\"".to_owned());
+    };
+    let (software, comment) =
+        rest.split_once(' ').map_or((rest, None), |(software, comment)| (software, Some(comment)));
+    let software_ok =
+        !software.is_empty() && software.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'-');
     let comment_ok = comment.is_none_or(|comment| {
-        !comment.is_empty() && comment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"- _.".contains(&byte))
+        !comment.is_empty()
+            && comment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"- _.".contains(&byte))
     });
     if !software_ok {
-        return Err("needs a software version of printable characters without '-' after \"SSH-2.0-\"".to_owned());
+        return Err(
+            "needs a software version of printable characters without '-' after \"SSH-2.0-\"".to_owned()
+        );
     }
     if !comment_ok {
         return Err("may have only letters, digits, '-', '_', '.' and spaces in its comment".to_owned());
@@ -221,7 +233,9 @@ mod tests {
             assert_eq!(check_version(good), Ok(()), "{good}");
         }
         let long = format!("SSH-2.0-{}", "a".repeat(246));
-        for bad in ["", "SSH-2.0-", "SSH-1.99-x", "SSH-2.0-a-b", "SSH-2.0-a ", "SSH-2.0-a é", "SSH-2.0-a\n", &long] {
+        for bad in
+            ["", "SSH-2.0-", "SSH-1.99-x", "SSH-2.0-a-b", "SSH-2.0-a ", "SSH-2.0-a é", "SSH-2.0-a\n", &long]
+        {
             assert!(check_version(bad).is_err(), "{bad}");
         }
     }

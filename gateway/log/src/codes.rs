@@ -70,10 +70,13 @@ pub fn markdown(title: &str, sections: &[(&str, Table)]) -> String {
 /// Names that are declared in more than one table: a code has one meaning only, which a test checks with this.
 #[must_use]
 pub fn duplicates(tables: &[Table]) -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = tables.iter().flat_map(|table| table.iter().map(|entry| entry.name)).collect();
+    let mut names: Vec<&'static str> =
+        tables.iter().flat_map(|table| table.iter().map(|entry| entry.name)).collect();
     names.sort_unstable();
-    let mut duplicates: Vec<&'static str> =
-        names.windows(2).filter_map(|pair| if pair.first() == pair.get(1) { pair.first().copied() } else { None }).collect();
+    let mut duplicates: Vec<&'static str> = names
+        .windows(2)
+        .filter_map(|pair| if pair.first() == pair.get(1) { pair.first().copied() } else { None })
+        .collect();
     duplicates.dedup();
     duplicates
 }

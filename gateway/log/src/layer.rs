@@ -29,7 +29,10 @@ pub struct LogLayer {
 
 impl fmt::Debug for LogLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogLayer").field("level", &self.level()).field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("LogLayer")
+            .field("level", &self.level())
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,11 +95,8 @@ where
         if metadata.is_span() {
             return metadata.target().starts_with(OURS);
         }
-        let threshold = if metadata.target().starts_with(OURS) {
-            self.level()
-        } else {
-            self.level().max(Level::Warning)
-        };
+        let threshold =
+            if metadata.target().starts_with(OURS) { self.level() } else { self.level().max(Level::Warning) };
         worst(metadata) >= threshold
     }
 
@@ -140,7 +140,14 @@ where
             collector.labels.entry("target").or_insert_with(|| Value::Text(target.to_owned()));
         }
         let code = collector.code.as_deref().unwrap_or(code::UNKNOWN_ERROR);
-        self.queue.push(&render(self.format, (self.now)(), level, code, &collector.message, &collector.labels));
+        self.queue.push(&render(
+            self.format,
+            (self.now)(),
+            level,
+            code,
+            &collector.message,
+            &collector.labels,
+        ));
     }
 }
 

@@ -121,7 +121,8 @@ impl<'de> Deserialize<'de> for Level {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Level, E> {
-                Level::from_number(number).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+                Level::from_number(number)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
             }
 
             fn visit_i64<E: de::Error>(self, number: i64) -> Result<Level, E> {
@@ -189,7 +190,11 @@ impl<'de> Deserialize<'de> for Format {
 /// An error message repeats what was wrong, not a whole file.
 fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;
-    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+    if text.chars().count() <= SHOWN {
+        text.to_owned()
+    } else {
+        text.chars().take(SHOWN).chain(['…']).collect()
+    }
 }
 
 #[cfg(test)]
@@ -208,7 +213,9 @@ mod tests {
 
     #[test]
     fn worse_levels_are_greater() {
-        assert!(Level::Debug < Level::Notice && Level::Notice < Level::Warning && Level::Alert < Level::Emerg);
+        assert!(
+            Level::Debug < Level::Notice && Level::Notice < Level::Warning && Level::Alert < Level::Emerg
+        );
     }
 
     #[test]

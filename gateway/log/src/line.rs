@@ -40,7 +40,14 @@ pub(crate) fn timestamp(now: Timestamp) -> String {
 }
 
 /// Renders a line with its newline.
-pub(crate) fn render(format: Format, now: Timestamp, level: Level, code: &str, message: &str, details: &Labels) -> Vec<u8> {
+pub(crate) fn render(
+    format: Format,
+    now: Timestamp,
+    level: Level,
+    code: &str,
+    message: &str,
+    details: &Labels,
+) -> Vec<u8> {
     let line = Line { timestamp: timestamp(now), level: level.as_str(), code, message, details };
     let mut bytes = Vec::with_capacity(256);
     match format {
@@ -75,5 +82,6 @@ fn text(bytes: &mut Vec<u8>, line: &Line<'_>) {
 }
 
 fn needs_quotes(value: &str) -> bool {
-    value.is_empty() || value.contains(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '(' | ')' | '\\'))
+    value.is_empty()
+        || value.contains(|c: char| c.is_whitespace() || matches!(c, '=' | '"' | '(' | ')' | '\\'))
 }

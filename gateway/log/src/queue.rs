@@ -71,7 +71,8 @@ impl Queue {
         // What waits now goes out with the next batch; what was taken before is the current one.
         let target = state.batches_taken + u64::from(state.has_work());
         while state.batches_written < target {
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
                 return false;
             };
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -74,8 +74,10 @@ fn a_text_line_has_the_reference_s_shape() {
     });
     assert_eq!(
         lines,
-        ["2026-05-08T12:00:00.250000Z\twarning\tThe pod cannot be created (code=KUBERNETES_POD_CREATE_FAILED \
-          error=\"no such image\" module=backend podName=p-1)"]
+        [
+            "2026-05-08T12:00:00.250000Z\twarning\tThe pod cannot be created (code=KUBERNETES_POD_CREATE_FAILED \
+          error=\"no such image\" module=backend podName=p-1)"
+        ]
     );
 }
 
@@ -96,10 +98,7 @@ fn a_stranger_s_text_forges_neither_lines_nor_labels_nor_colours() {
         }
     });
     let shown: Vec<&str> = text.iter().map(|line| line.split_once("username=").unwrap().1).collect();
-    assert_eq!(
-        shown,
-        [r#""a level=crit")"#, r#""a)")"#, r#""")"#, r#""a\"b")"#, r#""x=y")"#, r#""a\\b")"#]
-    );
+    assert_eq!(shown, [r#""a level=crit")"#, r#""a)")"#, r#""")"#, r#""a\"b")"#, r#""x=y")"#, r#""a\\b")"#]);
 }
 
 #[test]
@@ -185,7 +184,8 @@ fn spans_lend_their_labels_to_the_events_within() {
         let _entered = span.enter();
         tracing::info!(target: "containerssh_gateway", code = "C", "one");
         span.record("username", "alice");
-        let inner = tracing::info_span!(target: "containerssh_gateway", "channel", channelId = 7, username = "inner");
+        let inner =
+            tracing::info_span!(target: "containerssh_gateway", "channel", channelId = 7, username = "inner");
         inner.in_scope(|| tracing::info!(target: "containerssh_gateway", code = "C", channelId = 8, "two"));
     });
     let details: Vec<serde_json::Value> = lines

@@ -6,6 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+/// An option's name in lower case and its value, if it has one.
+pub(super) type LineOption = (String, Option<String>);
+
 /// Options of one line, reduced to what has to be checked at login.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
@@ -17,15 +20,21 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    pub(super) fn parse(options: &[(String, Option<String>)]) -> Conditions {
+    pub(super) fn parse(options: &[LineOption]) -> Conditions {
         let mut conditions = Conditions::default();
         for (name, value) in options {
             match (name.as_str(), value.as_deref()) {
                 // Forwarding, X11, agents and ~/.ssh/rc do not exist here, so switching them off holds, switching them
                 // on grants nothing, and limits to them are kept.
                 (
-                    "no-agent-forwarding" | "no-port-forwarding" | "no-x11-forwarding" | "no-user-rc" | "agent-forwarding"
-                    | "port-forwarding" | "x11-forwarding" | "user-rc",
+                    "no-agent-forwarding"
+                    | "no-port-forwarding"
+                    | "no-x11-forwarding"
+                    | "no-user-rc"
+                    | "agent-forwarding"
+                    | "port-forwarding"
+                    | "x11-forwarding"
+                    | "user-rc",
                     None,
                 )
                 | ("permitopen" | "permitlisten", Some(_)) => {}
@@ -37,7 +46,8 @@ impl Conditions {
                 },
                 ("expiry-time", Some(time)) => match parse_time(time) {
                     Some(time) => conditions.expires.push(time),
-                    None => conditions.refuse(format!("expiry-time {time:?} is not of the form YYYYMMDD[HHMM[SS]][Z]")),
+                    None => conditions
+                        .refuse(format!("expiry-time {time:?} is not of the form YYYYMMDD[HHMM[SS]][Z]")),
                 },
                 ("", _) => conditions.refuse("an option is empty".to_owned()),
                 _ => {
@@ -75,9 +85,10 @@ impl Conditions {
 
 /// The patterns of a `from` option: whether it is an exclusion, and the pattern.
 fn patterns(list: &str) -> impl Iterator<Item = (bool, &str)> {
-    list.split(',').map(str::trim).filter(|pattern| !pattern.is_empty()).map(|pattern| {
-        pattern.strip_prefix('!').map_or((false, pattern), |pattern| (true, pattern))
-    })
+    list.split(',')
+        .map(str::trim)
+        .filter(|pattern| !pattern.is_empty())
+        .map(|pattern| pattern.strip_prefix('!').map_or((false, pattern), |pattern| (true, pattern)))
 }
 
 /// Host names are not looked up: whoever owns an address owns its reverse name. An allowed name therefore never
@@ -88,7 +99,9 @@ fn check_patterns(list: &str) -> Result<(), String> {
             return Err(format!("from has {pattern:?}, which is not a network such as 192.0.2.0/24"));
         }
         if excluded && !is_address_pattern(pattern) {
-            return Err(format!("from excludes the host name {pattern:?}, and names are not looked up: use addresses"));
+            return Err(format!(
+                "from excludes the host name {pattern:?}, and names are not looked up: use addresses"
+            ));
         }
     }
     Ok(())
@@ -174,7 +187,8 @@ fn parse_time(text: &str) -> Option<Timestamp> {
         if from >= digits.len() { Some(0) } else { digits.get(from..to)?.parse().ok() }
     };
     let year: i16 = digits.get(..4)?.parse().ok()?;
-    let (month, day, hour, minute, second) = (part(4, 6)?, part(6, 8)?, part(8, 10)?, part(10, 12)?, part(12, 14)?);
+    let (month, day, hour, minute, second) =
+        (part(4, 6)?, part(6, 8)?, part(8, 10)?, part(10, 12)?, part(12, 14)?);
     let time = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
     zone.to_timestamp(time).ok()
 }
@@ -190,7 +204,13 @@ mod tests {
 
     #[test]
     fn options_about_what_does_not_exist_change_nothing() {
-        for name in ["no-agent-forwarding", "no-port-forwarding", "no-x11-forwarding", "no-user-rc", "port-forwarding"] {
+        for name in [
+            "no-agent-forwarding",
+            "no-port-forwarding",
+            "no-x11-forwarding",
+            "no-user-rc",
+            "port-forwarding",
+        ] {
             assert_eq!(check(&[(name, None)], "192.0.2.1"), Ok(()), "{name}");
         }
         assert_eq!(check(&[("permitopen", Some("a:1"))], "192.0.2.1"), Ok(()));
@@ -264,8 +284,16 @@ mod tests {
 
     #[test]
     fn from_patterns_that_cannot_be_judged_grant_nothing() {
-        assert!(check(&[("from", Some("*,!evil.example.net"))], "192.0.2.7").unwrap_err().contains("names are not looked up"));
-        assert!(check(&[("from", Some("192.0.2.7,10.0.0.0/33"))], "192.0.2.7").unwrap_err().contains("not a network"));
+        assert!(
+            check(&[("from", Some("*,!evil.example.net"))], "192.0.2.7")
+                .unwrap_err()
+                .contains("names are not looked up")
+        );
+        assert!(
+            check(&[("from", Some("192.0.2.7,10.0.0.0/33"))], "192.0.2.7")
+                .unwrap_err()
+                .contains("not a network")
+        );
     }
 
     #[test]
@@ -281,8 +309,20 @@ mod tests {
         ] {
             assert_eq!(check(&[("expiry-time", Some(time))], "192.0.2.1").is_ok(), valid, "{time}");
         }
-        for wrong in ["", "2026", "20261301Z", "20260601ZZ", "2026060112Z", "202606011200000Z", "tomorrow", "２０２６０６０１"] {
-            assert!(check(&[("expiry-time", Some(wrong))], "192.0.2.1").unwrap_err().contains("YYYYMMDD"), "{wrong}");
+        for wrong in [
+            "",
+            "2026",
+            "20261301Z",
+            "20260601ZZ",
+            "2026060112Z",
+            "202606011200000Z",
+            "tomorrow",
+            "２０２６０６０１",
+        ] {
+            assert!(
+                check(&[("expiry-time", Some(wrong))], "192.0.2.1").unwrap_err().contains("YYYYMMDD"),
+                "{wrong}"
+            );
         }
     }
 

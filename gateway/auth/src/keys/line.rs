@@ -2,7 +2,7 @@
 
 use russh::keys::PublicKey;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, LineOption};
 
 /// A key and what its options ask for.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ fn key(text: &str) -> Option<PublicKey> {
 }
 
 /// The options before the first blank outside quotes, as (name, value), and the rest of the line.
-fn split_options(text: &str) -> Result<(Vec<(String, Option<String>)>, &str), String> {
+fn split_options(text: &str) -> Result<(Vec<LineOption>, &str), String> {
     let mut options = Vec::new();
     let mut option = String::new();
     let mut value: Option<String> = None;
@@ -83,7 +83,7 @@ mod tests {
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-    fn options(text: &str) -> Vec<(String, Option<String>)> {
+    fn options(text: &str) -> Vec<LineOption> {
         split_options(text).unwrap().0
     }
 

@@ -66,7 +66,9 @@ impl AuthorizedKeys {
         let id = attempt.connection_id.as_str();
         if !is_plain(&attempt.username) {
             tracing::info!(
-                code = code::AUTH_KEYS_USERNAME_REFUSED, connectionId = id, username = attempt.username,
+                code = code::AUTH_KEYS_USERNAME_REFUSED,
+                connectionId = id,
+                username = attempt.username,
                 "The user name is not a plain file name: no file of authorized keys can belong to it"
             );
             return Verdict::Rejected;
@@ -79,7 +81,10 @@ impl AuthorizedKeys {
             match text {
                 Ok(text) if self.lists(&path, &text, &offered, attempt) => {
                     let authenticated_username = attempt.username.clone();
-                    return Verdict::Accepted(Box::new(Identity { authenticated_username, ..Identity::default() }));
+                    return Verdict::Accepted(Box::new(Identity {
+                        authenticated_username,
+                        ..Identity::default()
+                    }));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -183,7 +188,9 @@ fn read(path: &Path) -> Option<Result<String, ReadError>> {
     match std::fs::metadata(path) {
         Err(error) => return failed(error),
         // Opening a pipe would wait for its writer.
-        Ok(metadata) if !metadata.is_file() => return Some(Err(ReadError::NotAFile { path: path.to_owned() })),
+        Ok(metadata) if !metadata.is_file() => {
+            return Some(Err(ReadError::NotAFile { path: path.to_owned() }));
+        }
         Ok(_) => {}
     }
     let mut bytes = Vec::new();
@@ -204,7 +211,9 @@ mod tests {
         for name in ["a", "alice", "a.b", "a-b_c", "Zoë", "a b", "%u", "~root", "-rf", &"x".repeat(255)] {
             assert!(is_plain(name), "{name}");
         }
-        for name in ["", ".", "..", "..data", ".ssh", "a/b", "/etc/passwd", "../x", "a\0", "a\n", &"x".repeat(256)] {
+        for name in
+            ["", ".", "..", "..data", ".ssh", "a/b", "/etc/passwd", "../x", "a\0", "a\n", &"x".repeat(256)]
+        {
             assert!(!is_plain(name), "{name}");
         }
     }

@@ -74,7 +74,9 @@ impl Answer {
             if !path.starts_with('/') || path.ends_with('/') || path.split('/').any(|part| part == "..") {
                 return Err(format!("has a file whose path is not absolute and plain: {}", shown(&path)));
             }
-            let content = STANDARD.decode(&value).map_err(|_| format!("has a file that is not base64: {}", shown(&path)))?;
+            let content = STANDARD
+                .decode(&value)
+                .map_err(|_| format!("has a file that is not base64: {}", shown(&path)))?;
             files.insert(path, FileValue { content: Bytes::from(content), sensitive });
         }
         Ok(Answer::Accepted(Box::new(Identity { authenticated_username, metadata, environment, files })))
@@ -96,7 +98,11 @@ fn username(name: String) -> Result<String, String> {
 }
 
 fn short(field: &str, value: &str) -> Result<(), String> {
-    if value.len() <= MAX_VALUE { Ok(()) } else { Err(format!("has a value in {field} longer than {MAX_VALUE} bytes")) }
+    if value.len() <= MAX_VALUE {
+        Ok(())
+    } else {
+        Err(format!("has a value in {field} longer than {MAX_VALUE} bytes"))
+    }
 }
 
 /// The entries `{"key": {"value": "...", "sensitive": false}}` of a field.
@@ -113,7 +119,9 @@ fn entries(field: &str, value: Option<Value>, limit: usize) -> Result<Vec<(Strin
         .map(|(key, value)| {
             let at = format!("{field}[{}]", shown(&key));
             if key.is_empty() || key.len() > MAX_NAME || key.contains('\0') {
-                return Err(format!("has a key in {field} that is empty, has a NUL or is longer than {MAX_NAME} bytes"));
+                return Err(format!(
+                    "has a key in {field} that is empty, has a NUL or is longer than {MAX_NAME} bytes"
+                ));
             }
             let Value::Object(mut entry) = value else { return Err(wrong_type(&at, "an object", &value)) };
             let text = match entry.remove("value") {
@@ -159,7 +167,9 @@ fn explain(text: &[u8], error: &serde_json::Error) -> String {
         }
         serde_json::error::Category::Data => "is not a JSON object".to_owned(),
         serde_json::error::Category::Eof => format!("is JSON that ends too early ({place})"),
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => format!("is not valid JSON ({place})"),
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => {
+            format!("is not valid JSON ({place})")
+        }
     }
 }
 
@@ -213,18 +223,51 @@ mod tests {
             (r#"{"success":1}"#, "has a number in success, which must be true or false"),
             (r#"{"Success":true}"#, "has no field \"success\""),
             (r#"{"success":false,"success":true}"#, "has a field twice (line 1 column 26)"),
-            (r#"{"success":true,"authenticatedUsername":5}"#, "has a number in authenticatedUsername, which must be a string"),
+            (
+                r#"{"success":true,"authenticatedUsername":5}"#,
+                "has a number in authenticatedUsername, which must be a string",
+            ),
             (r#"{"success":true,"metadata":"hunter2"}"#, "has a string in metadata, which must be an object"),
-            (r#"{"success":true,"metadata":{"K":"hunter2"}}"#, "has a string in metadata[\"K\"], which must be an object"),
-            (r#"{"success":true,"metadata":{"K":{"value":["hunter2"]}}}"#, "has an array in metadata[\"K\"].value, which must be a string"),
-            (r#"{"success":true,"environment":{"K":{"value":"v","sensitive":"no"}}}"#, "has a string in environment[\"K\"].sensitive, which must be true or false"),
-            (r#"{"success":true,"environment":{"A=B":{"value":"v"}}}"#, "has an environment variable with '=' in its name or NUL in its value"),
-            (r#"{"success":true,"environment":{"A":{"value":"v\u0000"}}}"#, "has an environment variable with '=' in its name or NUL in its value"),
-            (r#"{"success":true,"metadata":{"":{"value":"v"}}}"#, "has a key in metadata that is empty, has a NUL or is longer than 4096 bytes"),
-            (r#"{"success":true,"files":{"etc/x":{"value":"aGk="}}}"#, "has a file whose path is not absolute and plain: \"etc/x\""),
-            (r#"{"success":true,"files":{"/a/../b":{"value":"aGk="}}}"#, "has a file whose path is not absolute and plain: \"/a/../b\""),
-            (r#"{"success":true,"files":{"/a/":{"value":"aGk="}}}"#, "has a file whose path is not absolute and plain: \"/a/\""),
-            (r#"{"success":true,"files":{"/a":{"value":"hunter2!"}}}"#, "has a file that is not base64: \"/a\""),
+            (
+                r#"{"success":true,"metadata":{"K":"hunter2"}}"#,
+                "has a string in metadata[\"K\"], which must be an object",
+            ),
+            (
+                r#"{"success":true,"metadata":{"K":{"value":["hunter2"]}}}"#,
+                "has an array in metadata[\"K\"].value, which must be a string",
+            ),
+            (
+                r#"{"success":true,"environment":{"K":{"value":"v","sensitive":"no"}}}"#,
+                "has a string in environment[\"K\"].sensitive, which must be true or false",
+            ),
+            (
+                r#"{"success":true,"environment":{"A=B":{"value":"v"}}}"#,
+                "has an environment variable with '=' in its name or NUL in its value",
+            ),
+            (
+                r#"{"success":true,"environment":{"A":{"value":"v\u0000"}}}"#,
+                "has an environment variable with '=' in its name or NUL in its value",
+            ),
+            (
+                r#"{"success":true,"metadata":{"":{"value":"v"}}}"#,
+                "has a key in metadata that is empty, has a NUL or is longer than 4096 bytes",
+            ),
+            (
+                r#"{"success":true,"files":{"etc/x":{"value":"aGk="}}}"#,
+                "has a file whose path is not absolute and plain: \"etc/x\"",
+            ),
+            (
+                r#"{"success":true,"files":{"/a/../b":{"value":"aGk="}}}"#,
+                "has a file whose path is not absolute and plain: \"/a/../b\"",
+            ),
+            (
+                r#"{"success":true,"files":{"/a/":{"value":"aGk="}}}"#,
+                "has a file whose path is not absolute and plain: \"/a/\"",
+            ),
+            (
+                r#"{"success":true,"files":{"/a":{"value":"hunter2!"}}}"#,
+                "has a file that is not base64: \"/a\"",
+            ),
             (r#""hunter2""#, "is not a JSON object"),
             (r#"{"success":true"#, "is JSON that ends too early (line 1 column 15)"),
             (r#"{"success":true} hunter2"#, "is not valid JSON (line 1 column 18)"),
@@ -238,13 +281,15 @@ mod tests {
     #[test]
     fn more_than_a_pod_can_take_is_refused() {
         let many = |field: &str, count: usize| {
-            let entries: Vec<String> = (0..count).map(|index| format!(r#""/{index}":{{"value":""}}"#)).collect();
+            let entries: Vec<String> =
+                (0..count).map(|index| format!(r#""/{index}":{{"value":""}}"#)).collect();
             format!(r#"{{"success":true,"{field}":{{{}}}}}"#, entries.join(","))
         };
         assert_eq!(accepted(&many("metadata", MAX_ENTRIES)).metadata.len(), MAX_ENTRIES);
         assert_eq!(refused(&many("metadata", MAX_ENTRIES + 1)), "has more than 256 entries in metadata");
         assert_eq!(refused(&many("files", MAX_FILES + 1)), "has more than 64 entries in files");
-        let long = format!(r#"{{"success":true,"metadata":{{"K":{{"value":"{}"}}}}}}"#, "x".repeat(MAX_VALUE + 1));
+        let long =
+            format!(r#"{{"success":true,"metadata":{{"K":{{"value":"{}"}}}}}}"#, "x".repeat(MAX_VALUE + 1));
         assert_eq!(refused(&long), "has a value in metadata longer than 131072 bytes");
         let name = format!(r#"{{"success":true,"authenticatedUsername":"{}"}}"#, "x".repeat(1025));
         assert_eq!(refused(&name), "has an authenticatedUsername with NUL or longer than 1024 bytes");

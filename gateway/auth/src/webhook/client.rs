@@ -56,8 +56,9 @@ pub(super) fn build(settings: &Settings, option: &str) -> Result<Client, AuthCon
     }
     if let (Some(cert), Some(key)) = (&settings.cert, &settings.key) {
         let pem = zeroize::Zeroizing::new(format!("{}\n{}", load(cert, "cert")?, load(key, "key")?));
-        let identity = Identity::from_pem(pem.as_bytes())
-            .map_err(|_| invalid(option, "key", "cert and key do not hold a certificate and its key that can be read"))?;
+        let identity = Identity::from_pem(pem.as_bytes()).map_err(|_| {
+            invalid(option, "key", "cert and key do not hold a certificate and its key that can be read")
+        })?;
         builder = builder.identity(identity);
     }
     // What is left to fail are the certificates: their contents are read only now.
@@ -149,7 +150,12 @@ impl fmt::Display for Failure {
 }
 
 /// Makes one request. `limit` holds from connect to the last byte.
-pub(super) async fn post(client: &Client, url: &Url, body: Bytes, limit: Duration) -> Result<Answer, Failure> {
+pub(super) async fn post(
+    client: &Client,
+    url: &Url,
+    body: Bytes,
+    limit: Duration,
+) -> Result<Answer, Failure> {
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
             Failure::timeout(limit)

@@ -100,7 +100,11 @@ impl Webhook {
         let failure = loop {
             tries = tries.saturating_add(1);
             tracing::debug!(code = code::HTTP_CLIENT_REQUEST, connectionId = id, url = %shown, tries, "Asking the webhook");
-            let result = tokio::time::timeout_at(deadline, client::post(&self.client, url, body.clone(), self.timeout)).await;
+            let result = tokio::time::timeout_at(
+                deadline,
+                client::post(&self.client, url, body.clone(), self.timeout),
+            )
+            .await;
             let failure = match result {
                 Ok(Ok(answer)) => {
                     tracing::debug!(code = code::HTTP_CLIENT_RESPONSE, connectionId = id, url = %shown, "The webhook answered");

@@ -28,7 +28,9 @@ impl Backoff {
 
     /// Each wait before shortening.
     fn bounds(self) -> impl Iterator<Item = Duration> + Send {
-        std::iter::successors(Some(self.first.min(MAX_WAIT)), |wait| Some(wait.saturating_mul(2).min(MAX_WAIT)))
+        std::iter::successors(Some(self.first.min(MAX_WAIT)), |wait| {
+            Some(wait.saturating_mul(2).min(MAX_WAIT))
+        })
     }
 }
 

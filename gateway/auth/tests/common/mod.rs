@@ -43,21 +43,22 @@ impl Server {
         let server = Server { address: listener.local_addr().unwrap(), seen: Arc::default() };
         let seen = Arc::clone(&server.seen);
         let answer = Arc::new(answer);
-        let router = Router::new().fallback(move |ConnectInfo(client): ConnectInfo<SocketAddr>, request: Request| {
-            let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-            async move {
-                let (head, body) = request.into_parts();
-                let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-                let path = head.uri.path().to_owned();
-                let number = {
-                    let mut seen = seen.lock().unwrap();
-                    let path = path.clone();
-                    seen.push(Seen { method: head.method, path, headers: head.headers, body, client });
-                    seen.len() - 1
-                };
-                answer(number, &path).await
-            }
-        });
+        let router =
+            Router::new().fallback(move |ConnectInfo(client): ConnectInfo<SocketAddr>, request: Request| {
+                let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+                async move {
+                    let (head, body) = request.into_parts();
+                    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+                    let path = head.uri.path().to_owned();
+                    let number = {
+                        let mut seen = seen.lock().unwrap();
+                        let path = path.clone();
+                        seen.push(Seen { method: head.method, path, headers: head.headers, body, client });
+                        seen.len() - 1
+                    };
+                    answer(number, &path).await
+                }
+            });
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
         server

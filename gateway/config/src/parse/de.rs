@@ -41,11 +41,24 @@ impl de::Error for Error {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("must be {expected}, but is {}", Found(found)))
+        Self::custom(format!("must be {}, but is {}", in_words(&expected.to_string()), Found(found)))
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::custom(format!("must be {expected}, but is {}", Found(found)))
+        Self::invalid_type(found, expected)
+    }
+}
+
+/// serde names Rust's types, which whoever writes a configuration need not know.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number from 0 on",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" => "a whole number",
+        other => other,
     }
 }
 
@@ -208,14 +221,20 @@ impl<'de> de::Deserializer<'de> for Deserializer<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.node.value {
-            Value::Map(entries) => self.place(visitor.visit_map(EntryAccess::new(&self, entries, Some(fields)))),
+            Value::Map(entries) => {
+                self.place(visitor.visit_map(EntryAccess::new(&self, entries, Some(fields))))
+            }
             // `ssh:` with nothing after it.
             Value::Null => self.place(visitor.visit_map(EntryAccess::new(&self, &[], Some(fields)))),
             _ => self.wrong("a mapping"),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(mut self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         self.numbers_as_text = name == "Quantity";
         self.place(visitor.visit_newtype_struct(self))
     }
@@ -238,7 +257,9 @@ impl<'de> SeqAccess<'de> for ListAccess<'_> {
         let Some(node) = self.nodes.get(self.index) else { return Ok(None) };
         let path = Path { parent: Some(&self.of.path), step: PathStep::Index(self.index) };
         self.index += 1;
-        seed.deserialize(Deserializer { node, path, ..self.of }).map(Some)
+        let element = Deserializer { node, path, ..self.of };
+        // Again here: a type that reads text and then finds it wrong says so after its deserializer is gone.
+        element.place(seed.deserialize(element)).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -256,7 +277,11 @@ struct EntryAccess<'a> {
 }
 
 impl<'a> EntryAccess<'a> {
-    fn new(of: &Deserializer<'a>, entries: &'a [(Key, Node)], fields: Option<&'static [&'static str]>) -> Self {
+    fn new(
+        of: &Deserializer<'a>,
+        entries: &'a [(Key, Node)],
+        fields: Option<&'static [&'static str]>,
+    ) -> Self {
         Self { of: *of, entries: entries.iter(), fields, next: None }
     }
 
@@ -296,6 +321,8 @@ impl<'de> MapAccess<'de> for EntryAccess<'_> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let path = Path { parent: Some(&self.of.path), step: PathStep::Key(&key.name) };
-        seed.deserialize(Deserializer { node, path, numbers_as_text: false, ..self.of })
+        let value = Deserializer { node, path, numbers_as_text: false, ..self.of };
+        // As for elements of lists.
+        value.place(seed.deserialize(value))
     }
 }

@@ -1,5 +1,6 @@
 //! A configuration as a tree that knows its lines.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -8,8 +9,8 @@ use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::{Problem, Syntax};
 
-/// Deepest nesting. A pod's specification reaches a dozen levels.
-const MAX_DEPTH: usize = 64;
+/// Deepest nesting. A pod's specification reaches 13 levels; reading recurses, and a thread's stack (2 MiB) has to do.
+const MAX_DEPTH: usize = 24;
 /// Most values, aliases expanded: far more than any real file, far less than an alias bomb.
 const MAX_NODES: usize = 100_000;
 /// Most uses of anchors.
@@ -72,7 +73,33 @@ pub(crate) fn read(text: &str, syntax: Syntax) -> Result<Node, Problem> {
         serde_json::from_str::<de::IgnoredAny>(text).map_err(|error| {
             Problem::at_line(Some(error.line() as u64), format!("is not valid JSON: {error}"))
         })?;
+        return read_yaml(&ascii(text));
     }
+    read_yaml(text)
+}
+
+/// The same JSON with every character beyond printable ASCII escaped. They occur only in strings, where YAML forbids
+/// some of them (DEL) and takes others for line ends (U+2028).
+fn ascii(json: &str) -> Cow<'_, str> {
+    let plain = |character: char| character.is_ascii() && character != '\u{7f}';
+    if json.chars().all(plain) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() * 2);
+    let mut units = [0; 2];
+    for character in json.chars() {
+        if plain(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn read_yaml(text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
@@ -81,7 +108,6 @@ pub(crate) fn read(text: &str, syntax: Syntax) -> Result<Node, Problem> {
             max_events: 3 * MAX_NODES,
             max_aliases: MAX_ALIASES,
             max_anchors: MAX_ALIASES,
-            max_documents: 1,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_NODES,
@@ -96,13 +122,40 @@ pub(crate) fn read(text: &str, syntax: Syntax) -> Result<Node, Problem> {
     };
     let located: Option<Located> = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line()).filter(|line| *line > 0);
-        let message = containerssh_log::clean::text(&error.to_string(), 1000);
-        Problem::at_line(line, message)
+        Problem::at_line(line, explain(&error))
     })?;
     Ok(match located {
         Some(Located(node)) => node,
         None => Node { line: 1, value: Value::Map(Vec::new()) },
     })
+}
+
+/// What is wrong with a text, in words for whoever wrote it rather than for whoever calls the library.
+fn explain(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("key {:?} is there twice", containerssh_log::clean::text(key, 100))
+        }
+        Error::DuplicateMappingKey { .. } => "a key is there twice".to_owned(),
+        Error::MultipleDocuments { .. } => "holds more than one YAML document".to_owned(),
+        Error::UnknownAnchor { .. } => "uses an alias (*name) whose anchor (&name) is not there".to_owned(),
+        Error::NonFiniteFloat { .. } => "has a number that is not finite".to_owned(),
+        Error::UnsupportedTag { .. } => "has a tag (!name), which means nothing here".to_owned(),
+        Error::Budget { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => format!(
+            "is too large once its aliases are expanded, or nested too deeply (at most {MAX_NODES} values, {MAX_DEPTH} deep, \
+             {MAX_ALIASES} aliases)"
+        ),
+        other => {
+            let text = containerssh_log::clean::text(&other.to_string(), 500);
+            // The line stands in front already.
+            let message = text.split_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+            format!("is not valid YAML: {message}")
+        }
+    }
 }
 
 impl Node {
@@ -141,9 +194,13 @@ impl Node {
                 }
             }
             Value::List(nodes) => {
-                let found = path.strip_prefix('[').and_then(|rest| rest.split_once(']')).and_then(|(index, rest)| {
-                    Some((nodes.get(index.parse::<usize>().ok()?)?, rest.strip_prefix('.').unwrap_or(rest)))
-                });
+                let found =
+                    path.strip_prefix('[').and_then(|rest| rest.split_once(']')).and_then(|(index, rest)| {
+                        Some((
+                            nodes.get(index.parse::<usize>().ok()?)?,
+                            rest.strip_prefix('.').unwrap_or(rest),
+                        ))
+                    });
                 match found {
                     Some((node, rest)) => node.nearest(rest, Some(node.line)),
                     None => line,
@@ -160,7 +217,9 @@ impl Node {
         for (index, step) in path.iter().enumerate() {
             match (step, &mut node.value) {
                 (Step::Key(name), Value::Map(entries)) => {
-                    let Some(at) = entries.iter().position(|(key, _)| key.name == *name) else { return false };
+                    let Some(at) = entries.iter().position(|(key, _)| key.name == *name) else {
+                        return false;
+                    };
                     if index == last {
                         entries.remove(at);
                         return true;

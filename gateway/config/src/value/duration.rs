@@ -58,8 +58,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
             return Err(wrong());
         }
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
-        let part = whole.checked_mul(*scale).and_then(|nanos| nanos.checked_add(fraction_of(fraction, *scale)));
-        total = part.and_then(|nanos| total.checked_add(nanos)).filter(|nanos| *nanos <= MAX_NANOS).ok_or_else(wrong)?;
+        let part =
+            whole.checked_mul(*scale).and_then(|nanos| nanos.checked_add(fraction_of(fraction, *scale)));
+        total = part
+            .and_then(|nanos| total.checked_add(nanos))
+            .filter(|nanos| *nanos <= MAX_NANOS)
+            .ok_or_else(wrong)?;
         rest = after;
     }
     Ok(Duration::from_nanos(total))
@@ -133,7 +137,9 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
         }
 
         fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<Duration, E> {
-            u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| E::custom(format!("{nanos} is negative")))
+            u64::try_from(nanos)
+                .map(Duration::from_nanos)
+                .map_err(|_| E::custom(format!("{nanos} is negative")))
         }
     }
     deserializer.deserialize_any(DurationVisitor)
@@ -170,7 +176,9 @@ mod tests {
 
     #[test]
     fn wrong_texts_are_refused_with_the_form_to_use() {
-        for text in ["", "+", "s", "5", "5 s", "1d", "1h 30m", "five", ".", ".s", "1e3s", "9999999999h", "1s\n", "1ſ"] {
+        for text in
+            ["", "+", "s", "5", "5 s", "1d", "1h 30m", "five", ".", ".s", "1e3s", "9999999999h", "1s\n", "1ſ"]
+        {
             let message = parse(text).unwrap_err();
             assert!(message.contains("\"1h30m\""), "{text:?}: {message}");
         }

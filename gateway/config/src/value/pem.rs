@@ -81,7 +81,8 @@ impl PemOrFile {
         let read = |source| PemError::Read { file: file(), source };
         let opened = std::fs::File::open(&self.0).map_err(read)?;
         let mut text = String::new();
-        std::io::Read::read_to_string(&mut std::io::Read::take(opened, MAX_PEM_BYTES + 1), &mut text).map_err(read)?;
+        std::io::Read::read_to_string(&mut std::io::Read::take(opened, MAX_PEM_BYTES + 1), &mut text)
+            .map_err(read)?;
         if text.len() as u64 > MAX_PEM_BYTES {
             return Err(PemError::TooLarge { file: file() });
         }
@@ -93,7 +94,8 @@ impl PemOrFile {
 
     /// The text when it may be shown: a file name or a certificate. Whatever else is inline may be a key.
     fn shown(&self) -> Option<&str> {
-        let public = self.0.trim_start().starts_with("-----BEGIN CERTIFICATE-----") && !self.0.contains("PRIVATE KEY");
+        let public =
+            self.0.trim_start().starts_with("-----BEGIN CERTIFICATE-----") && !self.0.contains("PRIVATE KEY");
         // A file name has one line; several lines are PEM text gone wrong, which may be a key all the same.
         let file_name = !self.is_inline() && self.0.trim().lines().count() <= 1 && self.0.len() <= 4096;
         (public || file_name).then_some(&self.0)

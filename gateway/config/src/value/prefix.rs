@@ -50,7 +50,8 @@ impl FromStr for KeyPrefix {
             return Err(format!("is longer than {MAX_TEMPLATE} bytes"));
         }
         if template.starts_with('/') {
-            return Err("must not begin with '/': object keys do not, and some stores would hide the record".to_owned());
+            return Err("must not begin with '/': object keys do not, and some stores would hide the record"
+                .to_owned());
         }
         if template.chars().any(char::is_control) || template.contains("//") {
             return Err("must not hold control characters or empty parts".to_owned());
@@ -65,7 +66,9 @@ impl FromStr for KeyPrefix {
                     let shown: String = name.chars().take(40).collect();
                     return Err(format!("has no placeholder {{{shown}}}; there are {}", braced()));
                 }
-                None => return Err(format!("has a brace without its partner; placeholders are {}", braced())),
+                None => {
+                    return Err(format!("has a brace without its partner; placeholders are {}", braced()));
+                }
             }
         }
         Ok(KeyPrefix(template.to_owned()))
@@ -108,7 +111,10 @@ mod tests {
     #[test]
     fn a_value_with_braces_is_not_taken_for_a_placeholder() {
         let prefix: KeyPrefix = "{username}/{year}".parse().unwrap();
-        assert_eq!(prefix.render(|name| if name == "username" { "{year}".into() } else { "26".into() }), "{year}/26");
+        assert_eq!(
+            prefix.render(|name| if name == "username" { "{year}".into() } else { "26".into() }),
+            "{year}/26"
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<ByteSize, String> {
         let wrong = || {
             let shown: String = text.chars().take(40).collect();
-            format!("{shown:?} is not an amount of bytes: write it like \"10Gi\" or \"500M\", or as a number of bytes")
+            format!(
+                "{shown:?} is not an amount of bytes: write it like \"10Gi\" or \"500M\", or as a number of bytes"
+            )
         };
         let (number, scale) = SUFFIXES
             .iter()
