@@ -1,0 +1,166 @@
+//! Where a record lies in the bucket: a prefix template and the connection id.
+//!
+//! The template and everything that fills it, save for the user name, is fixed when the connection opens and stored
+//! beside the record, so that neither a policy change nor a restart moves a record that is under way. The user name is
+//! known once authentication succeeds and is filled in at the upload.
+//!
+//! Nothing a client sends can leave the prefix: a user name becomes one path segment, every byte of it outside a small
+//! safe set percent-encoded, its length bounded.
+
+use std::fmt::Write as _;
+
+use containerssh_config::KeyPrefix;
+use sha2::{Digest, Sha256};
+
+/// What stands for `{username}` when nobody authenticated. Parentheses never occur in an encoded name, so no user can
+/// be called that.
+const NOBODY: &str = "(unauthenticated)";
+
+/// The longest encoded user name, in bytes: an S3 key has 1,024 in all, and the rest belongs to the prefix.
+const MAX_USERNAME: usize = 255;
+
+/// What fills the template.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The gateway's namespace.
+    pub(crate) namespace: &'a str,
+    /// The gateway's name.
+    pub(crate) gateway: &'a str,
+    /// When the connection opened; its date in UTC counts.
+    pub(crate) started: jiff::Timestamp,
+    /// Who authenticated; empty if nobody did.
+    pub(crate) username: &'a str,
+}
+
+/// An object's whole key. A prefix that does not end in `/` gets one, so that the connection id is always the last path
+/// segment.
+pub(crate) fn key(prefix: &KeyPrefix, place: Place<'_>, connection_id: &str) -> String {
+    let date = place.started.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let mut key = prefix.render(|name| match name {
+        "year" => format!("{:04}", date.year()),
+        "month" => format!("{:02}", date.month()),
+        "day" => format!("{:02}", date.day()),
+        "namespace" => place.namespace.to_owned(),
+        "gateway" => place.gateway.to_owned(),
+        _ if place.username.is_empty() => NOBODY.to_owned(),
+        _ => segment(place.username),
+    });
+    if !key.is_empty() && !key.ends_with('/') {
+        key.push('/');
+    }
+    key.push_str(connection_id);
+    key
+}
+
+/// Appends formatted text. Writing to a string cannot fail.
+fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _infallible = text.write_fmt(arguments);
+}
+
+/// A name as one path segment: safe characters as they are, all else percent-encoded, `.` and `..` too.
+fn segment(name: &str) -> String {
+    let dots = name.bytes().all(|byte| byte == b'.');
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_@+".contains(&byte) || (byte == b'.' && !dots);
+    shorten(encode(name, safe), name, MAX_USERNAME)
+}
+
+/// A text as the value of an HTTP header, which metadata of S3 objects is: printable ASCII, all else percent-encoded.
+pub(crate) fn header_value(text: &str, max: usize) -> String {
+    shorten(encode(text, |byte| (0x21..0x7f).contains(&byte) && byte != b'%'), text, max)
+}
+
+/// Percent-encodes every byte that is not safe (RFC 3986 section 2.1).
+fn encode(text: &str, safe: impl Fn(u8) -> bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if safe(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            push(&mut encoded, format_args!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Cuts an encoded text that is too long and ends it with a digest of the original, so that two long names that start
+/// alike stay apart.
+fn shorten(encoded: String, original: &str, max: usize) -> String {
+    if encoded.len() <= max {
+        return encoded;
+    }
+    let digest = hex::encode(Sha256::digest(original));
+    let tail = format!("~{}", digest.get(..16).unwrap_or_default());
+    let head: String = encoded.chars().take(max.saturating_sub(tail.len())).collect();
+    head + &tail
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn key_of(prefix: &str, username: &str) -> String {
+        let started = "2026-05-09T23:59:59Z".parse().unwrap();
+        key(&prefix.parse().unwrap(), Place { namespace: "team-a", gateway: "dev", started, username }, ID)
+    }
+
+    #[test]
+    fn without_a_prefix_the_key_is_the_connection_id_as_in_the_reference() {
+        assert_eq!(key_of("", "alice"), ID);
+    }
+
+    #[test]
+    fn every_placeholder_is_filled_in_with_dates_in_utc() {
+        let key = key_of("containerssh/{year}/{month}/{day}/{namespace}/{gateway}/{username}", "alice");
+        assert_eq!(key, format!("containerssh/2026/05/09/team-a/dev/alice/{ID}"));
+    }
+
+    #[test]
+    fn a_prefix_with_a_slash_gets_no_second_one() {
+        assert_eq!(key_of("logs/", ""), format!("logs/{ID}"));
+        assert_eq!(key_of("logs-{year}", ""), format!("logs-2026/{ID}"));
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_segment() {
+        assert_eq!(key_of("{username}", "../../etc/passwd"), format!("..%2F..%2Fetc%2Fpasswd/{ID}"));
+        assert_eq!(key_of("{username}", ".."), format!("%2E%2E/{ID}"));
+        assert_eq!(key_of("{username}", "{year}\n"), format!("%7Byear%7D%0A/{ID}"));
+        assert_eq!(key_of("{username}", "jörg"), format!("j%C3%B6rg/{ID}"));
+    }
+
+    #[test]
+    fn nobody_can_be_called_like_nobody() {
+        assert_eq!(key_of("{username}", ""), format!("(unauthenticated)/{ID}"));
+        assert_ne!(key_of("{username}", "(unauthenticated)"), key_of("{username}", ""));
+    }
+
+    #[test]
+    fn long_names_are_cut_and_stay_apart() {
+        let (one, two) = (key_of("{username}", &"a".repeat(4000)), key_of("{username}", &"a".repeat(4001)));
+        assert_eq!(one.len(), MAX_USERNAME + 1 + ID.len());
+        assert_ne!(one, two);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_makes_one_bounded_segment(name in "\\PC{1,400}") {
+            let key = key_of("p/{username}/q", &name);
+            let parts: Vec<&str> = key.split('/').collect();
+            prop_assert_eq!(parts.len(), 4);
+            prop_assert_eq!((parts[0], parts[2], parts[3]), ("p", "q", ID));
+            prop_assert!(!parts[1].is_empty() && parts[1].len() <= MAX_USERNAME && parts[1].is_ascii());
+            prop_assert!(parts[1] != "." && parts[1] != "..");
+        }
+
+        #[test]
+        fn any_text_makes_a_legal_header_value(text in any::<String>()) {
+            let value = header_value(&text, 256);
+            prop_assert!(value.len() <= 256);
+            prop_assert!(value.bytes().all(|byte| (0x21..0x7f).contains(&byte)));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! One record's file while its session lives.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use containerssh_auditlog::member::{self, Scratch};
+use containerssh_auditlog::{HEADER_LEN, Version, header};
+
+use super::dir::create;
+use crate::segment::Segment;
+
+/// What compressing takes, kept between segments.
+#[derive(Debug, Default)]
+pub(crate) struct Press {
+    scratch: Scratch,
+    member: Vec<u8>,
+}
+
+/// Idle presses: as many as ever ran at once, which the number of writing threads bounds. Each takes about a megabyte.
+#[derive(Debug, Default)]
+pub(crate) struct Presses(Mutex<Vec<Press>>);
+
+impl Presses {
+    pub(crate) fn take(&self) -> Press {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put(&self, press: Press) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(press);
+    }
+}
+
+/// A file that ends with a complete member at `len`, whatever may lie behind that.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordFile {
+    file: Arc<File>,
+    /// Up to where it is sound. Writes go exactly there, so that what a failed one left behind is written over.
+    len: u64,
+}
+
+impl RecordFile {
+    /// Starts a record. Fails if there is one already.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let file = create(OpenOptions::new().write(true).create_new(true), path)?;
+        file.write_all_at(&header(Version::V1), 0)?;
+        Ok(Self { file: Arc::new(file), len: HEADER_LEN as u64 })
+    }
+
+    /// The file, to be synced.
+    pub(crate) fn handle(&self) -> Arc<File> {
+        self.file.clone()
+    }
+
+    /// Bytes that are sound.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the file was removed under us: writes would succeed and go nowhere.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+    }
+
+    /// Appends a segment as one member. On failure the file is as before.
+    pub(crate) fn append(&mut self, segment: &Segment, press: &mut Press) -> io::Result<()> {
+        if self.is_removed() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the record's file was removed from the spool",
+            ));
+        }
+        press.member.clear();
+        let first = self.len == HEADER_LEN as u64;
+        member::compress(segment.content(first), &mut press.member, &mut press.scratch);
+        match self.file.write_all_at(&press.member, self.len) {
+            Ok(()) => {
+                self.len += press.member.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // Gives the space back, and keeps a reader from stumbling over half a member. Not needed for
+                // correctness: see `len`.
+                let _best_effort = self.trim();
+                Err(error)
+            }
+        }
+    }
+
+    /// Cuts off what lies behind the sound part.
+    pub(crate) fn trim(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() != self.len { self.file.set_len(self.len) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(content: &[u8]) -> Segment {
+        let mut segment = Segment::default();
+        segment.buffer(tokio::time::Instant::now()).extend_from_slice(content);
+        segment
+    }
+
+    #[test]
+    fn a_removed_file_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.open");
+        let mut record = RecordFile::create(&path).unwrap();
+        record.append(&segment(b"x"), &mut Press::default()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let error = record.append(&segment(b"y"), &mut Press::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_written_over_and_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.open");
+        let mut record = RecordFile::create(&path).unwrap();
+        record.file.write_all_at(&[0xee; 500], record.len).unwrap();
+        record.append(&segment(b"x"), &mut Press::default()).unwrap();
+        record.trim().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), record.len());
+    }
+
+    #[test]
+    fn a_record_is_never_started_over_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.open");
+        let _first = RecordFile::create(&path).unwrap();
+        assert_eq!(RecordFile::create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+}
