@@ -82,8 +82,9 @@ struct Inner {
     identity: GatewayIdentity,
     /// Bytes that all connections together may hold in memory.
     memory: Arc<Semaphore>,
-    /// Writers, the uploader, recovery.
+    /// The uploader.
     tasks: TaskTracker,
+    /// Whatever may still make a record ready: writers, and recovery.
     writers: TaskTracker,
     /// Stops the uploader with the last clone.
     _guard: DropGuard,
@@ -136,7 +137,9 @@ impl Recorder {
         ));
         let tasks = TaskTracker::new();
         tasks.spawn(upload::run(context.clone(), incoming, settings.parallel_uploads));
-        tasks.spawn(recover::run(spool.clone(), leftovers));
+        // Counts as writing: what it completes has to be delivered before a drain is done.
+        let writers = TaskTracker::new();
+        writers.spawn(recover::run(spool.clone(), leftovers));
         let memory = settings.memory_limit.clamp(CAPACITY, Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             spool,
@@ -145,7 +148,7 @@ impl Recorder {
             identity,
             memory: Arc::new(Semaphore::new(memory)),
             tasks,
-            writers: TaskTracker::new(),
+            writers,
             _guard: shutdown.drop_guard(),
         })))
     }

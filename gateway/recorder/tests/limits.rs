@@ -145,7 +145,7 @@ async fn events_are_still_recorded_when_there_is_no_room_for_content() {
     let tap = fixture.recorder.open(session(ID), audit);
     let mut number = 0;
     while fixture.metric("containerssh_audit_dropped_records_total") == 0.0 {
-        tap.io(0, IoStream::Stdout, noise(4 * 1024, number)).await.unwrap();
+        tap.io(0, IoStream::Stdout, noise(32 * 1024, number)).await.unwrap();
         tap.flush().await.unwrap();
         number += 1;
     }
