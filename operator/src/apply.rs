@@ -22,7 +22,7 @@ use kube::{
 use crate::{
     MANAGER,
     backoff::lock,
-    children::{Child, ChildKind, Children, NAME_LABEL, NAMESPACE_LABEL, Owner, UID_LABEL, label},
+    children::{Child, ChildKind, Children, NAME_LABEL, NAMESPACE_LABEL, Owner, label},
     error::{Error, within},
     index::Name,
     metrics::Metrics,
@@ -103,7 +103,7 @@ impl Applier {
         let seen = self.children.get(child.kind, &key.1);
         let outcome = match &seen {
             Some(seen) => {
-                self.check_ours(child, &seen.metadata, owner)?;
+                check_ours(child, &seen.metadata, owner)?;
                 let entry = Entry { digest, resource_version: seen.metadata.resource_version.clone() };
                 if self.ledger.holds(&owner.uid, &key, &entry) {
                     return Ok(Outcome::Unchanged);
@@ -116,7 +116,7 @@ impl Applier {
                 let what = || format!("look for {child}");
                 match within(CALL_TIMEOUT, what, api.get_metadata_opt(&child.name)).await? {
                     Some(found) => {
-                        self.check_ours(child, &found.metadata, owner)?;
+                        check_ours(child, &found.metadata, owner)?;
                         Outcome::Written
                     }
                     None => Outcome::Created,
@@ -132,30 +132,16 @@ impl Applier {
         let written = match written {
             Ok(written) => written,
             Err(error) => {
-                return Err(self.recreate_if_immutable(child, seen.map(|s| s.metadata.clone()), error).await);
+                return Err(self
+                    .recreate_if_immutable(child, seen.map(|seen| seen.metadata.clone()), error)
+                    .await);
             }
         };
         let resource_version = written.metadata.resource_version;
+        // Applied anew by a new leader, and it was right already.
+        let unchanged = seen.is_some_and(|seen| seen.metadata.resource_version == resource_version);
         self.ledger.record(&owner.uid, key, Entry { digest, resource_version });
-        Ok(outcome)
-    }
-
-    /// Ours are: this gateway's children, and those that an earlier gateway of the same name left behind orphaned.
-    fn check_ours(&self, child: &Child, found: &ObjectMeta, owner: &Owner) -> Result<(), Error> {
-        let (kind, namespace, name) =
-            (child.kind.as_str().to_owned(), child.namespace.clone(), child.name.clone());
-        let same_place = label(found, NAMESPACE_LABEL) == Some(owner.namespace())
-            && label(found, NAME_LABEL) == Some(owner.name.name.as_str());
-        if !same_place {
-            return Err(Error::Foreign { kind, namespace, name });
-        }
-        let owned_by_another =
-            found.owner_references.iter().flatten().any(|r| r.controller == Some(true) && r.uid != owner.uid);
-        let of_earlier = label(found, UID_LABEL) != Some(owner.uid.as_str());
-        if found.deletion_timestamp.is_some() || (of_earlier && owned_by_another) {
-            return Err(Error::Leaving { kind, namespace, name });
-        }
-        Ok(())
+        Ok(if unchanged { Outcome::Unchanged } else { outcome })
     }
 
     /// A StatefulSet's volume claim templates cannot change. It is deleted without its pods, which the next one
@@ -205,5 +191,97 @@ impl Applier {
     /// Forgets every gateway but these.
     pub fn retain(&self, uids: &HashSet<String>) {
         lock(&self.ledger.0).retain(|uid, _| uids.contains(uid));
+    }
+}
+
+/// Ours are: this gateway's children, and those that an earlier gateway of the same name left behind orphaned.
+fn check_ours(child: &Child, found: &ObjectMeta, owner: &Owner) -> Result<(), Error> {
+    let place = || (child.kind.as_str().to_owned(), child.namespace.clone(), child.name.clone());
+    let controller = found.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    // The garbage collector goes by the owner reference, so that is proof as well: stripping an object of its labels
+    // must not take it out of the operator's hands.
+    let owned = controller.is_some_and(|controller| controller.uid == owner.uid);
+    let labelled = label(found, NAMESPACE_LABEL) == Some(owner.namespace())
+        && label(found, NAME_LABEL) == Some(owner.name.name.as_str());
+    if !labelled && !owned {
+        let (kind, namespace, name) = place();
+        return Err(Error::Foreign { kind, namespace, name });
+    }
+    if found.deletion_timestamp.is_some() || (controller.is_some() && !owned) {
+        let (kind, namespace, name) = place();
+        return Err(Error::Leaving { kind, namespace, name });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+
+    fn owner(uid: &str) -> Owner {
+        Owner { name: Name::within("team-a", "dev"), uid: uid.into() }
+    }
+
+    fn child() -> Child {
+        let manifest = serde_json::json!({"a": 1});
+        Child { kind: ChildKind::Service, namespace: "team-a".into(), name: "dev".into(), manifest }
+    }
+
+    /// Metadata as a gateway with that UID leaves it.
+    fn made_by(uid: &str) -> ObjectMeta {
+        let controller =
+            OwnerReference { controller: Some(true), uid: uid.into(), ..OwnerReference::default() };
+        ObjectMeta {
+            labels: Some(owner(uid).labels()),
+            owner_references: Some(vec![controller]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn an_object_of_somebody_else_is_left_alone() {
+        let theirs = ObjectMeta::default();
+        assert!(matches!(check_ours(&child(), &theirs, &owner("1")), Err(Error::Foreign { .. })));
+        let mut of_another_gateway = made_by("2");
+        of_another_gateway.labels.as_mut().unwrap().insert(NAME_LABEL.into(), "other".into());
+        assert!(matches!(check_ours(&child(), &of_another_gateway, &owner("1")), Err(Error::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_child_without_its_labels_is_still_ours() {
+        let stripped = ObjectMeta { labels: None, ..made_by("1") };
+        assert!(check_ours(&child(), &stripped, &owner("1")).is_ok());
+    }
+
+    #[test]
+    fn children_of_an_earlier_gateway_are_waited_for_unless_they_were_orphaned() {
+        assert!(matches!(check_ours(&child(), &made_by("old"), &owner("new")), Err(Error::Leaving { .. })));
+        let orphaned = ObjectMeta { owner_references: None, ..made_by("old") };
+        assert!(check_ours(&child(), &orphaned, &owner("new")).is_ok());
+        let leaving =
+            ObjectMeta { deletion_timestamp: Some(Time(jiff::Timestamp::UNIX_EPOCH)), ..made_by("1") };
+        assert!(matches!(check_ours(&child(), &leaving, &owner("1")), Err(Error::Leaving { .. })));
+    }
+
+    #[test]
+    fn a_child_is_skipped_only_while_nobody_has_touched_it() {
+        let ledger = Ledger::default();
+        let key = (ChildKind::Service, child().place());
+        let entry =
+            |version: &str| Entry { digest: child().digest(), resource_version: Some(version.into()) };
+        assert!(!ledger.holds("1", &key, &entry("7")));
+        ledger.record("1", key.clone(), entry("7"));
+        assert!(ledger.holds("1", &key, &entry("7")));
+        assert!(!ledger.holds("1", &key, &entry("8")), "somebody has written it");
+        assert!(!ledger.holds("2", &key, &entry("7")), "another gateway");
+        let mut other = child();
+        other.manifest = serde_json::json!({"a": 2});
+        assert!(
+            !ledger.holds("1", &key, &Entry { digest: other.digest(), ..entry("7") }),
+            "the plan has changed"
+        );
+        ledger.forget("1", &key);
+        assert!(!ledger.holds("1", &key, &entry("7")));
     }
 }

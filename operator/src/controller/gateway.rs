@@ -189,14 +189,23 @@ fn reference(gateway: &SSHGateway) -> ObjectReference {
     gateway.object_ref(&())
 }
 
+/// Applies every child. One whose name is taken does not hold back the others: the configuration, and with it a
+/// policy, must reach what runs.
 async fn apply(context: &Context, plan: &Plan, owner: &Owner) -> Result<(), Error> {
+    let mut in_the_way = None;
     for child in &plan.children {
-        let outcome = context.applier.apply(child, owner).await?;
-        if outcome != Outcome::Unchanged {
-            tracing::info!(code = code::OPERATOR_APPLIED, object = %owner.name, child = %child, created = (outcome == Outcome::Created), "A gateway's object was written");
+        match context.applier.apply(child, owner).await {
+            Ok(Outcome::Unchanged) => {}
+            Ok(outcome) => {
+                tracing::info!(code = code::OPERATOR_APPLIED, object = %owner.name, child = %child, created = (outcome == Outcome::Created), "A gateway's object was written");
+            }
+            Err(error @ (Error::Foreign { .. } | Error::Leaving { .. })) => {
+                in_the_way.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    in_the_way.map_or(Ok(()), Err)
 }
 
 fn reaches_elsewhere(plan: &Plan, owner: &Owner) -> bool {
