@@ -1,4 +1,11 @@
 //! What a crash leaves behind, at any moment: every acknowledged byte, in a log that reads to its end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by a panic what is wrong, in its helpers too"
+)]
 
 mod common;
 

@@ -1,4 +1,11 @@
 //! When there is no room, or no disk: what sessions see, and what their records say afterwards.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by a panic what is wrong, in its helpers too"
+)]
 
 mod common;
 

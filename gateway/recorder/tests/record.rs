@@ -1,4 +1,11 @@
 //! What is recorded: every byte, in order, and nothing that was not asked for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by a panic what is wrong, in its helpers too"
+)]
 
 mod common;
 

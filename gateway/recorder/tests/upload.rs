@@ -1,4 +1,11 @@
 //! How records reach S3, and what happens when it does not want them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says by a panic what is wrong, in its helpers too"
+)]
 
 mod common;
 
