@@ -1,1 +1,29 @@
-//! A ContainerSSH-compatible SSH gateway: one pod per connection, every byte recorded
+//! The gateway: an SSH server that authenticates users, starts a guest per connection, runs their programs in it, and
+//! records every byte before it is delivered.
+//!
+//! ```text
+//! run      puts everything together, ends it in order
+//! reload   follows the configuration file ──► snapshot: one configuration in force, kept by a connection to its end
+//! serve    accept loop, limits, drain; the stream that can be cut and held back
+//! ssh      one connection: supervisor, handler, login, sessions
+//! admin    health and metrics
+//! ```
+//!
+//! A panic costs the connection it happens in. Everything that a client, a guest or a disk can make us wait for or hold has
+//! a bound: see [`ssh`](self) for memory, and the constants of each module for time.
+
+pub mod admin;
+mod cli;
+pub mod codes;
+pub mod hostkeys;
+pub mod reload;
+mod run;
+mod serve;
+mod snapshot;
+mod ssh;
+
+pub use cli::Cli;
+pub use run::run;
+pub use serve::{Deps, Limits, serve};
+pub use snapshot::{Current, Services, Snapshot, SnapshotError};
+pub use ssh::AlgorithmError;

@@ -1,1 +1,55 @@
-fn main() {}
+//! `containerssh-gateway`: reads its configuration and runs, or does one of the smaller tasks of its command line.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use containerssh_gateway::{Cli, admin, codes, reload, run};
+
+/// The configuration is wrong: nothing that trying again would mend (sysexits.h, `EX_USAGE`).
+const BAD_CONFIG: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.codes {
+        return print(&codes::markdown());
+    }
+    let loaded = match reload::load(&cli.config) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(BAD_CONFIG, &error),
+    };
+    if cli.check {
+        return ExitCode::SUCCESS;
+    }
+    if cli.dump_config {
+        return loaded.config.dump().map_or_else(|error| fail(1, &error), |text| print(&text));
+    }
+    if cli.healthcheck {
+        return healthcheck(&loaded.config);
+    }
+    // What goes wrong from here on stands in the log.
+    run(&cli.config, loaded).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn healthcheck(config: &containerssh_config::Config) -> ExitCode {
+    if !config.health.enable {
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let checked = match runtime {
+        Ok(runtime) => runtime.block_on(admin::check(config.health.listen)),
+        Err(error) => Err(error.to_string()),
+    };
+    checked.map_or_else(|error| fail(1, &error), |()| ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stdout, reason = "what the command line asked for")]
+fn print(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stderr, reason = "there is no log yet")]
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("containerssh-gateway: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,30 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// A ContainerSSH-compatible SSH gateway: one pod per connection, every byte recorded.
+#[derive(Debug, Parser)]
+#[command(name = "containerssh-gateway", version, about)]
+pub struct Cli {
+    /// The configuration file: ContainerSSH's keys, as YAML or (named *.json) as JSON
+    #[arg(long, value_name = "FILE", env = "CONTAINERSSH_CONFIG", default_value = "config.yaml")]
+    pub config: PathBuf,
+
+    /// Print the effective configuration, secrets left out, and exit
+    #[arg(long, group = "task")]
+    pub dump_config: bool,
+
+    /// Check the configuration file and exit: 0 if it is valid, 64 if not
+    #[arg(long, group = "task")]
+    pub check: bool,
+
+    /// Ask the gateway that runs with this configuration whether it is ready, and exit: 0 if it is, 1 if not
+    #[arg(long, group = "task")]
+    pub healthcheck: bool,
+
+    /// Print every message code with its explanation, as Markdown, and exit
+    #[arg(long, group = "task")]
+    pub codes: bool,
+}

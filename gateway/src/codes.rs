@@ -1,0 +1,72 @@
+//! Codes of the gateway's log messages. Those of ContainerSSH stand where the event is the same.
+
+containerssh_log::codes! {
+    /// Codes of the SSH server.
+    pub mod ssh {
+        SSH_AVAILABLE = "The SSH server accepts connections.";
+        SSH_START_FAILED = "The SSH server cannot listen on its address.";
+        SSH_ACCEPT_FAILED = "A connection could not be accepted, usually because of a limit of the system (such as open files). The server goes on and tries again.";
+        SSH_CONNECTION_REFUSED = "A connection was turned away because a limit of connections is reached (ssh.limits).";
+        SSH_CONNECTED = "A client connected over TCP.";
+        SSH_DISCONNECTED = "A client's connection ended. The labels say why, how long it lasted and how much it moved.";
+        SSH_HANDSHAKE_FAILED = "A connection ended before anybody logged in.";
+        SSH_HANDSHAKE_SUCCESSFUL = "A user logged in.";
+        SSH_AUTH_SUCCESSFUL = "A credential was accepted.";
+        SSH_AUTH_FAILED = "A credential was rejected.";
+        SSH_AUTH_UNAVAILABLE = "Nobody could say whether a credential is good; the client was rejected. The reason says what to mend.";
+        SSH_NEW_CHANNEL = "A session channel was opened.";
+        SSH_NEW_CHANNEL_REJECTED = "A channel was refused: a limit is reached, or it is of a kind that is not served.";
+        SSH_CHANNEL_REQUEST = "A request on a channel was granted.";
+        SSH_CHANNEL_REQUEST_FAILED = "A request on a channel was refused.";
+        SSH_GLOBAL_REQUEST_FAILED = "A request for the whole connection was refused (forwarding is not served).";
+        SSH_EXIT = "A program ended with a status.";
+        SSH_EXIT_SIGNAL = "A program was ended by a signal.";
+        SSH_SESSION_FAILED = "A program could not be started or was lost. The user was told the same reason.";
+        SSH_CONNECTION_ENDED = "The gateway ended a connection. The reason says why.";
+        SSH_PANIC = "A connection hit a fault in the gateway and was ended; all others go on. Please report it.";
+        SSH_DRAINING = "The gateway is told to end: it accepts no more connections and lets sessions finish.";
+        SSH_DRAINED = "All connections have ended.";
+    }
+}
+
+containerssh_log::codes! {
+    /// Codes of the process.
+    pub mod core {
+        CORE_CONFIG_ERROR = "The configuration is not valid. At the start the gateway ends; later it keeps the configuration it has.";
+        CORE_CONFIG_RELOADED = "A changed configuration is in force for new connections.";
+        CORE_CONFIG_RESTART_NEEDED = "The changed configuration has settings that only a restart brings into force: listeners, host keys, directories.";
+        CORE_NO_HOST_KEYS = "No host key is configured. One was generated that lives as long as the process: clients will see another one after a restart. Configure ssh.hostkeys.";
+        CORE_START_FAILED = "The gateway cannot start.";
+        CORE_STARTED = "The gateway runs.";
+        CORE_STOPPED = "The gateway has ended.";
+        HEALTH_AVAILABLE = "The health server listens.";
+        METRICS_AVAILABLE = "The metrics server listens.";
+        HTTP_LISTEN_FAILED = "The health or metrics server cannot listen on its address.";
+    }
+}
+
+containerssh_log::codes! {
+    /// Codes of what serves a connection.
+    pub mod backend {
+        BACKEND_START_FAILED = "What serves a connection (its pod) could not be started. The user was told the same reason.";
+        BACKEND_READY = "What serves a connection (its pod) is ready.";
+        BACKEND_GONE = "What serves a connection (its pod) vanished while it was in use.";
+    }
+}
+
+/// This crate's tables with their titles.
+pub const TABLES: &[(&str, containerssh_log::Table)] =
+    &[("SSH server", ssh::TABLE), ("Process", core::TABLE), ("Backend", backend::TABLE)];
+
+/// Every code of the gateway and the crates it is made of, as Markdown.
+#[must_use]
+pub fn markdown() -> String {
+    let mut sections = TABLES.to_vec();
+    sections.extend([
+        ("Authentication", containerssh_auth::code::TABLE),
+        ("Kubernetes", containerssh_kubernetes::code::TABLE),
+        ("Audit log", containerssh_recorder::code::TABLE),
+        ("Log", containerssh_log::code::TABLE),
+    ]);
+    containerssh_log::codes::markdown("Message codes", &sections)
+}

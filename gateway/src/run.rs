@@ -1,0 +1,219 @@
+//! Puts the gateway together, runs it until it is told to end, and ends it in order.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use containerssh_config::Config;
+use containerssh_kubernetes::{Identity, KubernetesBackend, PodIdentity, RunId};
+use containerssh_log::{LogSettings, notice};
+use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
+use prometheus_client::registry::Registry;
+use russh::keys::PrivateKey;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Health, Metrics, SharedRegistry};
+use crate::reload::{Assemble, Follower, Loaded};
+use crate::serve::{Deps, serve};
+use crate::snapshot::{Services, Snapshot};
+use crate::{codes, hostkeys};
+
+/// After the last connection: removals of pods that are under way, then uploads. Each within this time; what is left is
+/// taken up by the next run. Together with the drain it must fit into the pod's termination grace period.
+const LAST_WORK: Duration = Duration::from_secs(30);
+/// The log's last lines.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// Runs the gateway with a checked configuration until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start; the error says which setting or circumstance to change.
+pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
+    let settings = LogSettings { level: loaded.config.log.level, format: loaded.config.log.format };
+    let log = containerssh_log::init(&settings)?;
+    // Only the first choice counts, and every TLS client of the process shares it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let result = runtime.block_on(gateway(path, loaded, log.clone()));
+    if let Err(error) = &result {
+        containerssh_log::crit!(
+            code = codes::core::CORE_START_FAILED,
+            module = "core",
+            error = format!("{error:#}"),
+            "Cannot start"
+        );
+    }
+    log.flush(LOG_FLUSH);
+    result
+}
+
+async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
+    let config = &loaded.config;
+    let mut parts = Parts::start(config, log).await?;
+    let (registry, metrics) = (Arc::clone(&parts.registry), Arc::clone(&parts.metrics));
+    let snapshots = Arc::new(ArcSwap::from_pointee(parts.assemble(&loaded).await?));
+    let listener = admin::listen("ssh.listen", config.ssh.listen).await?;
+    notice!(
+        code = codes::ssh::SSH_AVAILABLE,
+        module = "ssh",
+        listen = %config.ssh.listen,
+        "Accepting SSH connections"
+    );
+
+    let stopped = CancellationToken::new();
+    let health = Health { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics) };
+    serve_admin(config, health, registry, &stopped).await?;
+    let (backend, recorder) = (parts.backend.clone(), parts.recorder.clone());
+    let follower = Follower::new(path.to_owned(), &loaded, Arc::clone(&snapshots), parts);
+    let following = tokio::spawn(follower.run(hangup, stopped.clone()));
+    notice!(
+        code = codes::core::CORE_STARTED,
+        module = "core",
+        configHash = loaded.hash,
+        policyHash = config.audit.policy.hash,
+        "The gateway runs"
+    );
+
+    let shutdown = CancellationToken::new();
+    let serving = serve(listener, Deps { snapshots: Arc::clone(&snapshots), metrics }, shutdown.clone());
+    let told = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        shutdown.cancel();
+    };
+    tokio::join!(serving, told);
+
+    // A recorder that a changed configuration brought is the newer one.
+    let recorder = snapshots.load().services.recorder.clone().or(recorder);
+    finish(&backend, recorder).await;
+    stopped.cancel();
+    let _ = following.await;
+    Ok(())
+}
+
+async fn serve_admin(
+    config: &Config,
+    health: Health,
+    registry: SharedRegistry,
+    stopped: &CancellationToken,
+) -> anyhow::Result<()> {
+    if config.health.enable {
+        let listener = admin::listen("health.listen", config.health.listen).await?;
+        notice!(code = codes::core::HEALTH_AVAILABLE, module = "health", listen = %config.health.listen, "Health");
+        tokio::spawn(admin::serve(listener, health.router(), stopped.clone()));
+    }
+    if config.metrics.enable {
+        let listener = admin::listen("metrics.listen", config.metrics.listen).await?;
+        notice!(code = codes::core::METRICS_AVAILABLE, module = "metrics", listen = %config.metrics.listen, "Metrics");
+        let router = admin::metrics_router(&config.metrics.path, registry);
+        tokio::spawn(admin::serve(listener, router, stopped.clone()));
+    }
+    Ok(())
+}
+
+/// All connections have ended: what they left to do is done here.
+async fn finish(backend: &KubernetesBackend, recorder: Option<Recorder>) {
+    let pods = backend.drain(Instant::now() + LAST_WORK).await;
+    let records = match recorder {
+        Some(recorder) => recorder.drain(LAST_WORK).await.records,
+        None => 0,
+    };
+    notice!(
+        code = codes::core::CORE_STOPPED,
+        module = "core",
+        podsLeft = pods,
+        recordsLeft = records,
+        "The gateway has ended"
+    );
+}
+
+/// What lives as long as the process, whatever the configuration becomes.
+struct Parts {
+    host_keys: Vec<PrivateKey>,
+    backend: KubernetesBackend,
+    recorder: Option<Recorder>,
+    registry: SharedRegistry,
+    metrics: Arc<Metrics>,
+    log: containerssh_log::Handle,
+}
+
+impl Parts {
+    async fn start(config: &Config, log: containerssh_log::Handle) -> anyhow::Result<Self> {
+        let host_keys = hostkeys::load(&config.ssh.hostkeys)?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let backend = KubernetesBackend::start(&config.kubernetes, cluster_identity(), &mut registry).await?;
+        Ok(Self {
+            host_keys,
+            backend,
+            recorder: None,
+            registry: Arc::new(Mutex::new(registry)),
+            metrics,
+            log,
+        })
+    }
+
+    /// The recorder, started when it is first needed: a gateway that records nothing needs no directory.
+    fn recorder(&mut self, config: &Config) -> anyhow::Result<Option<Recorder>> {
+        let audit = Arc::new(config.audit.clone());
+        match &self.recorder {
+            Some(recorder) => recorder.reconfigure(&audit),
+            None if config.audit.is_recording() => {
+                let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+                let settings = SpoolSettings::from_audit(&audit);
+                // It ends by `drain`, after the last connection.
+                let recorder =
+                    Recorder::start(settings, gateway_identity(), &mut registry, CancellationToken::new())?;
+                self.recorder = Some(recorder);
+            }
+            None => {}
+        }
+        Ok(self.recorder.clone())
+    }
+}
+
+impl Assemble for Parts {
+    async fn assemble(&mut self, loaded: &Loaded) -> anyhow::Result<Snapshot> {
+        let config = &loaded.config;
+        let authenticator = containerssh_auth::authenticator(&config.auth)?;
+        let backend = self.backend.reconfigured(&config.kubernetes).await?;
+        let services =
+            Services { recorder: self.recorder(config)?, authenticator, backend: Arc::new(backend.clone()) };
+        let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
+        self.backend = backend;
+        self.log.set_level(config.log.level);
+        self.metrics.set_policy(&snapshot.policy_hash);
+        Ok(snapshot)
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// From the downward API.
+fn gateway_identity() -> GatewayIdentity {
+    GatewayIdentity {
+        namespace: variable("POD_NAMESPACE"),
+        gateway: variable("GATEWAY_NAME"),
+        pod: variable("POD_NAME"),
+    }
+}
+
+fn cluster_identity() -> Identity {
+    let (name, uid) = (variable("POD_NAME"), variable("POD_UID"));
+    Identity {
+        gateway: variable("GATEWAY_NAME"),
+        namespace: variable("POD_NAMESPACE"),
+        pod: (!name.is_empty() && !uid.is_empty()).then_some(PodIdentity { name, uid }),
+        run: RunId::random(),
+    }
+}

@@ -1,0 +1,472 @@
+//! A connection's supervisor: brings it up, watches over it, ends it, and leaves nothing behind.
+//!
+//! Everything that belongs to a connection shares one [`Connection`]. Three signals run through it:
+//! - `ending`: the gateway ends the connection for a reason; sessions say goodbye.
+//! - `wire.kill`: the stream is cut; nothing can be said any more.
+//! - `closed`: the SSH session is over; every task ends.
+//!
+//! Clean-up runs outside the supervised part, so that a panic there costs this connection alone, and its guest and its
+//! record are still closed.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use containerssh_auditlog::Payload;
+use containerssh_backend::BackendError;
+use containerssh_recorder::{SessionStart, Tap};
+use russh::server::{Handle, RunningSession, run_stream};
+use russh::{Disconnect, server};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::guest::GuestSlot;
+use super::handler::{Handler, HandlerError};
+use super::messages;
+use crate::admin::Metrics;
+use crate::codes;
+use crate::serve::{Deps, Drain, Place, Wire, WireControl};
+use crate::snapshot::Snapshot;
+
+/// How often a connection looks at its clocks.
+const TICK: Duration = Duration::from_secs(1);
+/// Sessions get this long to show why they end.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// The client gets this long to close after it was told to.
+const DISCONNECT_GRACE: Duration = Duration::from_secs(2);
+/// A cut stream ends its SSH session at once; this bounds the wait should russh not notice.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+/// A connection's tasks end when it is closed; this bounds the wait for a record or a backend that hangs.
+const TASKS_GRACE: Duration = Duration::from_secs(10);
+
+/// Why the gateway ends a connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum EndReason {
+    #[error("no login within the grace time")]
+    LoginGrace,
+    #[error("too many authentication attempts")]
+    TooManyAttempts,
+    #[error("its place was needed before it had logged in")]
+    Evicted,
+    #[error("the client closed its end")]
+    ClientGone,
+    #[error("the client does not answer")]
+    Silent,
+    #[error("idle for {0:?}")]
+    Idle(Duration),
+    #[error("open for {0:?}")]
+    TooLong(Duration),
+    #[error("recording is not possible: {0}")]
+    NotRecorded(String),
+    #[error("what served it is gone: {0}")]
+    GuestGone(BackendError),
+    #[error("the gateway stops")]
+    GatewayStops,
+}
+
+impl EndReason {
+    /// What the user is told; `None` if nobody is there to listen.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Self::LoginGrace | Self::Evicted | Self::ClientGone | Self::Silent => None,
+            Self::TooManyAttempts => Some("too many authentication attempts".to_owned()),
+            Self::Idle(limit) => Some(messages::idle(*limit)),
+            Self::TooLong(limit) => Some(messages::too_long(*limit)),
+            Self::NotRecorded(_) => Some(messages::NOT_RECORDED.to_owned()),
+            Self::GuestGone(error) => Some(messages::lost(error)),
+            Self::GatewayStops => Some(messages::GATEWAY_STOPS.to_owned()),
+        }
+    }
+}
+
+/// A record was not taken; the connection ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotRecorded;
+
+#[derive(Debug)]
+struct LoggedIn {
+    username: String,
+    at: Instant,
+}
+
+/// What everything of one connection shares. No lock in here is shared with another connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// 32 lowercase hexadecimal digits.
+    pub(crate) id: String,
+    pub(crate) peer: SocketAddr,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tap: Tap,
+    pub(crate) wire: Arc<WireControl>,
+    /// Every task that works for the connection.
+    pub(crate) tasks: TaskTracker,
+    /// The client's identification string, once it is known.
+    pub(crate) client_version: OnceLock<String>,
+    pub(crate) drain: Drain,
+    /// Cancelled when the gateway ends the connection: see [`Connection::end`].
+    pub(crate) ending: CancellationToken,
+    /// Cancelled when the SSH session is over.
+    pub(crate) closed: CancellationToken,
+    end_reason: OnceLock<EndReason>,
+    login: OnceLock<LoggedIn>,
+    guest: OnceLock<GuestSlot>,
+    /// Session channels that are open.
+    sessions: watch::Sender<usize>,
+    accepted: Instant,
+    /// Milliseconds after `accepted` when a byte last moved in a session.
+    active: AtomicU64,
+    /// Ticks in a row at which the client's end was closed.
+    gone_ticks: AtomicU32,
+    place: Place,
+}
+
+/// Serves one accepted TCP connection to its end. Never fails: what goes wrong is logged and ends the connection.
+pub(crate) async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    kill: CancellationToken,
+    snapshot: Arc<Snapshot>,
+    deps: Deps,
+    drain: Drain,
+) {
+    let id = hex::encode(rand::random::<[u8; 16]>());
+    // Keystrokes must not wait for the acknowledgement of earlier ones. A socket that cannot do it is gone already.
+    let _ = stream.set_nodelay(true);
+    let start =
+        SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
+    let tap = snapshot.record(start);
+    let (wire, control) = Wire::new(stream, kill);
+    let connection = Arc::new(Connection {
+        id,
+        peer,
+        snapshot,
+        metrics: deps.metrics,
+        tap,
+        wire: control,
+        tasks: TaskTracker::new(),
+        client_version: OnceLock::new(),
+        drain,
+        ending: CancellationToken::new(),
+        closed: CancellationToken::new(),
+        end_reason: OnceLock::new(),
+        login: OnceLock::new(),
+        guest: OnceLock::new(),
+        sessions: watch::Sender::new(0),
+        accepted: Instant::now(),
+        active: AtomicU64::new(0),
+        gone_ticks: AtomicU32::new(0),
+        place,
+    });
+    connection.metrics.connected();
+    tracing::info!(
+        code = codes::ssh::SSH_CONNECTED,
+        module = "ssh",
+        connectionId = connection.id,
+        remoteAddr = %peer,
+        "Client connected"
+    );
+    let result = match tokio::spawn(drive(Arc::clone(&connection), wire)).await {
+        Ok(result) => result.err().map(|error| error.to_string()),
+        Err(panic) => Some(connection.report_panic(&panic.to_string())),
+    };
+    connection.clean_up(result).await;
+}
+
+/// The supervised part: from the first byte to the end of the SSH session.
+async fn drive(connection: Arc<Connection>, mut wire: Wire) -> Result<(), HandlerError> {
+    let connect =
+        Payload::Connect { remote_addr: connection.peer.ip().to_string(), country: "XX".to_owned() };
+    // Without a record the client still gets as far as being told why it cannot log in.
+    let _ = connection.record(connect).await;
+    let snapshot = Arc::clone(&connection.snapshot);
+    let deadline = connection.login_deadline();
+    let handshake = async {
+        let client = wire.identify(&snapshot.identification).await.map_err(russh::Error::from)?;
+        let config: Arc<server::Config> = snapshot.ssh_for(&client);
+        let _ = connection.client_version.set(client);
+        run_stream(config, wire, Handler::new(Arc::clone(&connection))).await
+    };
+    let session = match deadline {
+        Some(deadline) => timeout_at(deadline, handshake).await.map_err(|_| {
+            connection.end(EndReason::LoginGrace);
+            HandlerError::Ended
+        })??,
+        None => handshake.await?,
+    };
+    supervise(&connection, session).await
+}
+
+async fn supervise(
+    connection: &Connection,
+    mut session: RunningSession<Handler>,
+) -> Result<(), HandlerError> {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let failed = connection.tap.failed();
+    tokio::pin!(failed);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            result = &mut session => return result,
+            () = connection.ending.cancelled() => break,
+            error = &mut failed => connection.end(EndReason::NotRecorded(error.to_string())),
+            () = connection.drain.over.cancelled() => connection.end(EndReason::GatewayStops),
+            () = connection.drain.begun.cancelled(), if !draining => {
+                draining = true;
+                connection.look_at_the_clock();
+            }
+            _ = tick.tick() => connection.look_at_the_clock(),
+        }
+    }
+    say_goodbye(connection, session).await
+}
+
+/// Ends the session from our side: sessions explain, the client is told, and the stream is cut if all that is in vain.
+async fn say_goodbye(
+    connection: &Connection,
+    mut session: RunningSession<Handler>,
+) -> Result<(), HandlerError> {
+    let handle = session.handle();
+    if let Some(text) = connection.end_reason.get().and_then(EndReason::text) {
+        let _ = timeout(FAREWELL, connection.wait_for_no_sessions()).await;
+        let _ = timeout(DISCONNECT_GRACE, disconnect(&handle, text)).await;
+        if let Ok(result) = timeout(DISCONNECT_GRACE, &mut session).await {
+            return result;
+        }
+    }
+    connection.wire.kill.cancel();
+    timeout(KILL_GRACE, &mut session).await.unwrap_or(Err(HandlerError::Ended))
+}
+
+async fn disconnect(handle: &Handle, text: String) {
+    // It fails only when the session is over already.
+    let _ = handle.disconnect(Disconnect::ByApplication, text, String::new()).await;
+}
+
+impl Connection {
+    /// Ends the connection from our side. The first reason counts.
+    pub(crate) fn end(&self, reason: EndReason) {
+        if self.end_reason.set(reason).is_ok() {
+            self.ending.cancel();
+        }
+    }
+
+    /// Why the gateway ends the connection, if it does.
+    pub(crate) fn end_reason(&self) -> Option<&EndReason> {
+        self.end_reason.get()
+    }
+
+    /// Records something of the whole connection.
+    pub(crate) async fn record(&self, payload: Payload) -> Result<(), NotRecorded> {
+        self.record_on(None, payload).await
+    }
+
+    /// Records something of a channel. If that is mandatory and not possible, the connection ends.
+    pub(crate) async fn record_on(&self, channel: Option<u64>, payload: Payload) -> Result<(), NotRecorded> {
+        let result = self.tap.record(channel, payload).await;
+        result.map_err(|error| self.not_recorded(&error))
+    }
+
+    pub(crate) fn not_recorded(&self, error: &containerssh_recorder::TapError) -> NotRecorded {
+        self.end(EndReason::NotRecorded(error.to_string()));
+        NotRecorded
+    }
+
+    /// The user is in. `start` begins to start the guest.
+    pub(crate) fn logged_in(
+        self: &Arc<Self>,
+        username: &str,
+        authenticated: &str,
+        start: impl FnOnce(&Arc<Self>) -> GuestSlot,
+    ) {
+        let login = LoggedIn { username: username.to_owned(), at: Instant::now() };
+        if self.login.set(login).is_err() {
+            return;
+        }
+        self.place.authenticated();
+        self.metrics.logged_in();
+        self.touch();
+        containerssh_log::notice!(
+            code = codes::ssh::SSH_HANDSHAKE_SUCCESSFUL,
+            module = "ssh",
+            connectionId = self.id,
+            remoteAddr = %self.peer,
+            username = username,
+            authenticatedUsername = authenticated,
+            clientVersion = self.client_version.get().map_or("", String::as_str),
+            "User logged in"
+        );
+        let _ = self.guest.set(start(self));
+    }
+
+    /// The guest of a connection whose user has logged in.
+    pub(crate) fn guest(&self) -> Option<&GuestSlot> {
+        self.guest.get()
+    }
+
+    /// A byte moved in a session.
+    pub(crate) fn touch(&self) {
+        let now = u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.active.store(now, Ordering::Relaxed);
+    }
+
+    /// Sessions that are open.
+    pub(crate) fn sessions(&self) -> usize {
+        *self.sessions.borrow()
+    }
+
+    /// Counts a session until the guard is dropped.
+    pub(crate) fn open_session(self: &Arc<Self>) -> SessionGuard {
+        self.sessions.send_modify(|sessions| *sessions += 1);
+        self.metrics.session_opened();
+        self.touch();
+        SessionGuard(Arc::clone(self))
+    }
+
+    async fn wait_for_no_sessions(&self) {
+        // Fails only when the sender is dropped, which is ours.
+        let _ = self.sessions.subscribe().wait_for(|sessions| *sessions == 0).await;
+    }
+
+    fn login_deadline(&self) -> Option<Instant> {
+        self.snapshot.login_grace.map(|grace| self.accepted + grace)
+    }
+
+    /// Ends the connection if one of its clocks has run out.
+    fn look_at_the_clock(&self) {
+        if self.client_seems_gone() {
+            self.end(EndReason::ClientGone);
+        }
+        let Some(login) = self.login.get() else {
+            if self.login_deadline().is_some_and(|deadline| Instant::now() >= deadline) {
+                self.end(EndReason::LoginGrace);
+            }
+            if self.drain.begun.is_cancelled() {
+                self.end(EndReason::GatewayStops);
+            }
+            return;
+        };
+        // While we hold reading back, silence is ours.
+        if let Some(limit) = self.snapshot.silence
+            && self.wire.gate.is_open()
+            && self.wire.silent_for() > limit
+        {
+            self.end(EndReason::Silent);
+        }
+        let idle = self
+            .accepted
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.active.load(Ordering::Relaxed)));
+        if let Some(limit) = self.snapshot.idle_timeout.filter(|limit| idle >= *limit) {
+            self.end(EndReason::Idle(limit));
+        }
+        if let Some(limit) = self.snapshot.max_duration.filter(|limit| login.at.elapsed() >= *limit) {
+            self.end(EndReason::TooLong(limit));
+        }
+        if self.drain.begun.is_cancelled() && self.sessions() == 0 {
+            self.end(EndReason::GatewayStops);
+        }
+    }
+
+    /// russh sees a closed stream only when it reads, which it does not while a webhook is asked or reading is held
+    /// back. Two ticks in a row, so that russh reads the end itself where it can.
+    fn client_seems_gone(&self) -> bool {
+        if self.wire.client_is_gone() {
+            self.gone_ticks.fetch_add(1, Ordering::Relaxed) >= 1
+        } else {
+            self.gone_ticks.store(0, Ordering::Relaxed);
+            false
+        }
+    }
+
+    fn report_panic(&self, panic: &str) -> String {
+        tracing::error!(
+            code = codes::ssh::SSH_PANIC,
+            severity = "crit",
+            module = "ssh",
+            connectionId = self.id,
+            panic = panic,
+            "A fault ended this connection"
+        );
+        panic.to_owned()
+    }
+
+    /// Nothing of the connection stays: tasks, guest, record.
+    async fn clean_up(&self, error: Option<String>) {
+        // Nobody else cuts the stream without a reason.
+        let evicted = self.wire.kill.is_cancelled();
+        self.closed.cancel();
+        self.wire.kill.cancel();
+        self.tasks.close();
+        if timeout(TASKS_GRACE, self.tasks.wait()).await.is_err() {
+            self.report_panic("tasks of the connection did not end");
+        }
+        let reason = match (self.end_reason(), error) {
+            (Some(reason), _) => reason.to_string(),
+            (None, Some(_)) if evicted => EndReason::Evicted.to_string(),
+            (None, Some(error)) => error,
+            (None, None) => "the client left".to_owned(),
+        };
+        if self.login.get().is_none() {
+            let _ = self.record(Payload::HandshakeFailed { reason: reason.clone() }).await;
+        }
+        let close_guest = async {
+            if let Some(guest) = self.guest().and_then(GuestSlot::to_close) {
+                guest.close().await;
+            }
+        };
+        // Neither waits for the other: an API that is away must not hold the record back.
+        tokio::join!(close_guest, self.tap.clone().close());
+        self.report_end(&reason);
+    }
+
+    fn report_end(&self, reason: &str) {
+        let (read, written) = self.wire.traffic();
+        self.metrics.disconnected(self.login.get().is_some(), (read, written));
+        let seconds = self.accepted.elapsed().as_secs_f64();
+        let username = self.login.get().map_or("", |login| &login.username);
+        if let Some(reason) = self.end_reason() {
+            tracing::info!(
+                code = codes::ssh::SSH_CONNECTION_ENDED,
+                module = "ssh",
+                connectionId = self.id,
+                reason = %reason,
+                "The gateway ended the connection"
+            );
+        }
+        let (code, message) = if self.login.get().is_some() {
+            (codes::ssh::SSH_DISCONNECTED, "Client disconnected")
+        } else {
+            (codes::ssh::SSH_HANDSHAKE_FAILED, "Client disconnected without a login")
+        };
+        tracing::info!(
+            code = code,
+            module = "ssh",
+            connectionId = self.id,
+            remoteAddr = %self.peer,
+            username = username,
+            reason = reason,
+            seconds = seconds,
+            bytesIn = read,
+            bytesOut = written,
+            "{message}"
+        );
+    }
+}
+
+/// A session counts while this lives.
+#[derive(Debug)]
+pub(crate) struct SessionGuard(Arc<Connection>);
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.sessions.send_modify(|sessions| *sessions = sessions.saturating_sub(1));
+        self.0.metrics.session_closed();
+    }
+}

@@ -1,0 +1,486 @@
+//! russh's callbacks. They run inside the session's loop: while one waits, no channel of the connection moves. So they
+//! answer at once and leave everything else to a channel's task, which gets each [`Decision`] in the order of the requests.
+//!
+//! Two kinds of callbacks do wait: authentication, before which no channel exists, and the records of what concerns
+//! the whole connection, which take no longer than the disk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use containerssh_auditlog::Payload;
+use containerssh_backend::WindowSize;
+use russh::keys::Algorithm;
+use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
+use tokio::sync::mpsc;
+
+use super::auth::{Answer, Login};
+use super::connection::{Connection, EndReason};
+use super::session::{self, Parts};
+use super::setup::{Decision, Setup};
+use crate::codes;
+
+/// Channels over a connection's life. russh keeps about 4 KiB of each channel that we close first until the connection
+/// ends, so this is what bounds it: 32 MiB for a client that does nothing but open sessions.
+const MAX_CHANNELS: u64 = 8192;
+
+/// Why the SSH session ended from our side.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandlerError {
+    /// russh gave up: the stream ended, or the client broke the protocol.
+    #[error(transparent)]
+    Ssh(#[from] russh::Error),
+    /// The connection is ended; its reason is known.
+    #[error("ended")]
+    Ended,
+}
+
+/// One connection's side towards russh.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    connection: Arc<Connection>,
+    login: Login,
+    channels: HashMap<ChannelId, Entry>,
+    /// Channels asked for so far; numbers them in records.
+    opened: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    setup: Setup,
+    /// To the channel's task, which takes one for each request it sees.
+    decisions: mpsc::UnboundedSender<Decision>,
+}
+
+impl Handler {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, login: Login::default(), channels: HashMap::new(), opened: 0 }
+    }
+
+    fn auth(&self, answer: Answer) -> Auth {
+        match answer {
+            Answer::Accept => Auth::Accept,
+            Answer::Reject => self.reject(),
+            Answer::Abort => {
+                self.connection.end(EndReason::TooManyAttempts);
+                self.reject()
+            }
+        }
+    }
+
+    /// A wrong password does not take the method away: the user may have mistyped.
+    fn reject(&self) -> Auth {
+        Auth::Reject {
+            proceed_with_methods: Some(self.connection.snapshot.methods.clone()),
+            partial_success: false,
+        }
+    }
+
+    /// Decides about a request and answers it, within the callback: russh has one reply flag per channel, which the
+    /// next request overwrites.
+    fn decide(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+        decide: impl FnOnce(&mut Setup) -> Decision,
+    ) -> Result<(), HandlerError> {
+        let granted = match self.channels.get_mut(&channel) {
+            Some(entry) => {
+                let decision = decide(&mut entry.setup);
+                let granted = decision.granted();
+                // Fails when the task has ended: so has the program.
+                granted & entry.decisions.send(decision).is_ok()
+            }
+            None => false,
+        };
+        if granted {
+            session.channel_success(channel)?
+        } else {
+            session.channel_failure(channel)?
+        }
+        Ok(())
+    }
+
+    /// Numbers a channel, or says why there cannot be another one.
+    fn admit_channel(&mut self) -> (u64, Option<&'static str>) {
+        let number = self.opened;
+        self.opened += 1;
+        let limit = self.connection.snapshot.limits.sessions_per_connection;
+        let refusal = if number >= MAX_CHANNELS {
+            Some("this connection has had too many sessions: open another one")
+        } else if limit > 0 && self.connection.sessions() >= limit {
+            Some("too many sessions on this connection")
+        } else if self.connection.drain.begun.is_cancelled() || self.connection.ending.is_cancelled() {
+            Some("this gateway is about to stop: connect again to reach another one")
+        } else {
+            None
+        };
+        (number, refusal)
+    }
+
+    /// Refuses a channel of a kind that is not served.
+    async fn refuse_channel(&mut self, reply: ChannelOpenHandle, channel_type: &str, asked: Option<Payload>) {
+        let number = self.opened;
+        self.opened += 1;
+        if let Some(asked) = asked {
+            let _ = self.connection.record_on(Some(number), asked).await;
+        }
+        self.report_refused(number, channel_type, "not available").await;
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+
+    async fn report_refused(&self, number: u64, channel_type: &str, reason: &str) {
+        tracing::info!(
+            code = codes::ssh::SSH_NEW_CHANNEL_REJECTED,
+            module = "ssh",
+            connectionId = self.connection.id,
+            channelId = number,
+            channelType = channel_type,
+            reason = reason,
+            "Channel refused"
+        );
+        let failed =
+            Payload::NewChannelFailed { channel_type: channel_type.to_owned(), reason: reason.to_owned() };
+        // If it cannot be recorded the connection ends; either way nothing is opened.
+        let _ = self.connection.record_on(Some(number), failed).await;
+    }
+
+    async fn refuse_global(&self, asked: Payload) -> Result<bool, HandlerError> {
+        tracing::info!(
+            code = codes::ssh::SSH_GLOBAL_REQUEST_FAILED,
+            module = "ssh",
+            connectionId = self.connection.id,
+            requestType = asked.type_id(),
+            "Forwarding is not available"
+        );
+        let _ = self.connection.record(asked).await;
+        Ok(false)
+    }
+}
+
+impl russh::server::Handler for Handler {
+    type Error = HandlerError;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, HandlerError> {
+        Ok(self.connection.snapshot.banner.clone())
+    }
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, HandlerError> {
+        Ok(self.reject())
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, HandlerError> {
+        let answer = self.login.password(&self.connection, user, password).await;
+        Ok(self.auth(answer))
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, HandlerError> {
+        // `ssh-rsa` signs with SHA-1. The same key is welcome with SHA-2 (RFC 8332).
+        if *offer.algorithm == (Algorithm::Rsa { hash: None }) {
+            return Ok(self.reject());
+        }
+        let answer = self.login.offered(&self.connection, user, offer.public_key).await;
+        Ok(self.auth(answer))
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, HandlerError> {
+        let answer = self.login.proven(&self.connection, user, key.public_key).await;
+        Ok(self.auth(answer))
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let (number, refusal) = self.admit_channel();
+        if let Some(reason) = refusal {
+            self.report_refused(number, "session", reason).await;
+            let failure = ChannelOpenFailure::Other {
+                code: ChannelOpenFailure::ResourceShortage.code(),
+                reason: reason.to_owned(),
+            };
+            reply.reject(failure).await;
+            return Ok(());
+        }
+        // russh does not tell us of channels that we closed first.
+        self.channels.retain(|_, entry| !entry.decisions.is_closed());
+        let (sender, decisions) = mpsc::unbounded_channel();
+        self.channels.insert(channel.id(), Entry { setup: Setup::default(), decisions: sender });
+        let (read, write) = channel.split();
+        let guard = self.connection.open_session();
+        let parts = Parts { number, read, write, handle: session.handle(), decisions, guard };
+        self.connection.tasks.spawn(session::run(Arc::clone(&self.connection), parts));
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        originator_address: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let asked = Payload::NewReverseX11ForwardChannel {
+            originator_host: originator_address.to_owned(),
+            originator_port,
+        };
+        self.refuse_channel(reply, "x11", Some(asked)).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        host_to_connect: &str,
+        port_to_connect: u32,
+        originator_address: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let asked = Payload::NewForwardChannel {
+            host_to_connect: host_to_connect.to_owned(),
+            port_to_connect,
+            originator_host: originator_address.to_owned(),
+            originator_port,
+        };
+        self.refuse_channel(reply, "direct-tcpip", Some(asked)).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host_to_connect: &str,
+        _port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.refuse_channel(reply, "forwarded-tcpip", None).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        socket_path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let asked = Payload::NewForwardStreamLocalChannel { path: socket_path.to_owned() };
+        self.refuse_channel(reply, "direct-streamlocal@openssh.com", Some(asked)).await;
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.channels.remove(&channel);
+        Ok(())
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.decide(channel, session, |setup| setup.env(name, value))
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let size = WindowSize { columns, rows, width, height };
+        self.decide(channel, session, |setup| setup.pty(term, size, modes))
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), HandlerError> {
+        self.decide(channel, session, Setup::shell)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.decide(channel, session, |setup| setup.exec(command))
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.decide(channel, session, |setup| setup.subsystem(name))
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        let size = WindowSize { columns, rows, width, height };
+        self.decide(channel, session, |setup| setup.window(size))
+    }
+
+    async fn signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.decide(channel, session, |setup| setup.signal(signal_name(&signal)))
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        single_connection: bool,
+        protocol: &str,
+        cookie: &str,
+        screen: u32,
+        session: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.decide(channel, session, |setup| setup.x11(single_connection, protocol, cookie, screen))
+    }
+
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, HandlerError> {
+        if let Some(entry) = self.channels.get_mut(&channel) {
+            let decision = entry.setup.agent();
+            let _ = entry.decisions.send(decision);
+        }
+        Ok(false)
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        _session: &mut Session,
+    ) -> Result<bool, HandlerError> {
+        let asked = Payload::RequestReverseForward { bind_host: address.to_owned(), bind_port: *port };
+        self.refuse_global(asked).await
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, HandlerError> {
+        let asked = Payload::RequestCancelReverseForward { bind_host: address.to_owned(), bind_port: port };
+        self.refuse_global(asked).await
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, HandlerError> {
+        self.refuse_global(Payload::RequestStreamLocal { path: path.to_owned() }).await
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, HandlerError> {
+        self.refuse_global(Payload::RequestCancelStreamLocal { path: path.to_owned() }).await
+    }
+}
+
+/// RFC 4254 section 6.10, without `SIG`. russh keeps the names to itself.
+fn signal_name(signal: &Sig) -> &str {
+    match signal {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => name,
+    }
+}
+
+/// What a request asked for, as a record (FORMAT types 400 to 409).
+pub(super) fn request_record(decision: &Decision) -> Payload {
+    use super::setup::Asked;
+    use containerssh_backend::Command;
+    let request_id = decision.request;
+    match decision.asked.clone() {
+        Asked::Env { name, value } => Payload::ChannelRequestSetEnv { request_id, name, value },
+        Asked::Pty(pty) => Payload::ChannelRequestPty {
+            request_id,
+            term: pty.term,
+            columns: pty.size.columns,
+            rows: pty.size.rows,
+            width: pty.size.width,
+            height: pty.size.height,
+            mode_list: Some(pty.modes),
+        },
+        Asked::Program(Command::Shell) => Payload::ChannelRequestShell { request_id },
+        Asked::Program(Command::Exec(program)) => Payload::ChannelRequestExec { request_id, program },
+        Asked::Program(Command::Subsystem(subsystem)) => {
+            Payload::ChannelRequestSubsystem { request_id, subsystem }
+        }
+        Asked::Window(size) => Payload::ChannelRequestWindow {
+            request_id,
+            columns: size.columns,
+            rows: size.rows,
+            width: size.width,
+            height: size.height,
+        },
+        Asked::Signal(signal) => Payload::ChannelRequestSignal { request_id, signal },
+        Asked::X11 { single_connection, protocol, cookie, screen } => Payload::ChannelRequestX11 {
+            request_id,
+            single_connection,
+            auth_protocol: protocol,
+            cookie,
+            screen,
+        },
+        Asked::Agent => Payload::ChannelRequestUnknownType {
+            request_id,
+            request_type: "auth-agent-req@openssh.com".to_owned(),
+            payload: Some(Bytes::new()),
+        },
+    }
+}

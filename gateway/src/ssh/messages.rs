@@ -1,0 +1,108 @@
+//! What users read. Every text says what happened and, where it helps, what to do; none names a secret or an inner
+//! part.
+
+use std::time::Duration;
+
+use containerssh_backend::BackendError;
+
+/// The program could not be started, or its guest could not.
+pub(crate) fn cannot_start(error: &BackendError) -> String {
+    match error {
+        BackendError::StartFailed(_) | BackendError::StartTimeout(_) => {
+            format!("cannot start your pod: {error}")
+        }
+        _ => format!("cannot start the program: {error}"),
+    }
+}
+
+/// The program was lost while it ran.
+pub(crate) fn lost(error: &BackendError) -> String {
+    match error {
+        BackendError::GuestGone(_) => format!("your pod is gone: {error}"),
+        _ => format!("the connection to the program is lost: {error}"),
+    }
+}
+
+/// The record cannot be written, and the policy demands one.
+pub(crate) const NOT_RECORDED: &str =
+    "sessions must be recorded here and recording is not possible at the moment, so this one ends";
+
+/// The drain's time is over.
+pub(crate) const GATEWAY_STOPS: &str = "this gateway stops now; connect again to reach another one";
+
+/// The connection sees that the gateway drains.
+pub(crate) fn gateway_drains(remaining: Duration) -> String {
+    format!(
+        "this gateway is going to stop: your session may go on for {}; new connections reach another gateway",
+        duration(remaining)
+    )
+}
+
+pub(crate) fn idle(limit: Duration) -> String {
+    format!("your session ends: nothing was typed or shown for {}", duration(limit))
+}
+
+pub(crate) fn too_long(limit: Duration) -> String {
+    format!("your session ends: sessions may last {} here", duration(limit))
+}
+
+/// A channel held the connection's other channels up.
+pub(crate) fn stalled(limit: Duration) -> String {
+    format!(
+        "the program has not read its input for {}, which holds your other sessions up: this one ends",
+        duration(limit)
+    )
+}
+
+/// What a waiting user sees before the backend has said anything.
+pub(crate) const WAITING: &str = "starting your pod";
+
+/// A text as lines of a terminal or of a stderr stream: named after us, so that it is not mistaken for the program's.
+pub(crate) fn line(text: &str, terminal: bool) -> String {
+    let text = one_line(text);
+    if terminal { format!("\r\ncontainerssh: {text}\r\n") } else { format!("containerssh: {text}\n") }
+}
+
+/// Control characters become blanks: texts may quote what an image registry or a stranger said.
+pub(crate) fn one_line(text: &str) -> String {
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, 0) => format!("{minutes} min"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, 0, _) => format!("{hours} h"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_start_names_its_cause() {
+        let error = BackendError::StartFailed("ImagePullBackOff: image nowhere/none:1".into());
+        assert_eq!(
+            line(&cannot_start(&error), false),
+            "containerssh: cannot start your pod: ImagePullBackOff: image nowhere/none:1\n"
+        );
+    }
+
+    #[test]
+    fn quoted_text_cannot_steer_the_terminal() {
+        assert_eq!(line("a\x1b[2Jb\r\nc", true), "\r\ncontainerssh: a [2Jb  c\r\n");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        for (seconds, text) in
+            [(1, "1 s"), (60, "1 min"), (90, "1 min 30 s"), (3600, "1 h"), (5400, "1 h 30 min")]
+        {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! One SSH connection, from its first byte to the removal of its guest.
+//!
+//! ```text
+//! connection   supervises: login grace, idleness, drain, recording; ends things; cleans up
+//!   handler    russh's callbacks: answer at once, never wait for a guest
+//!     auth     who is it
+//!     setup    pure: what may be asked of a channel
+//!   guest      starts the guest once per connection
+//!   session    a channel's task: requests, and bytes towards the program
+//!   output     a program's task: waits for the guest, bytes towards the client, exit
+//! ```
+//!
+//! # Memory of a connection
+//! Bounded whatever the client and the guest do:
+//! - From the client: 1 MiB over all channels, or 8 MiB while a program's output waits for the client's window (the
+//!   read gate, `serve/gate.rs`), plus the packet that is being read (256 KiB).
+//! - Towards the client: per channel one message of the backend; per connection 16 messages of 32 KiB in russh's queue
+//!   and as much again in its write buffer. What the client does not take stays in the program.
+//! - Per session, 32 KiB of environment and 256 KiB of command.
+
+mod algorithms;
+mod auth;
+mod connection;
+mod guest;
+mod handler;
+mod messages;
+mod output;
+mod session;
+mod setup;
+mod waiting;
+
+pub use algorithms::AlgorithmError;
+pub(crate) use algorithms::{fastest_for, preferred};
+pub(crate) use connection::serve_connection;
