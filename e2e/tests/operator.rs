@@ -148,12 +148,12 @@ async fn what_is_wrong_is_refused_or_named_in_a_condition() -> Result<()> {
         USER,
         &key.public,
         json!({"backend": {"kubernetes": {"podTemplate": {"spec": {"containers": [
-            {"name": "Not A Name", "image": "x", "imagePullPolicy": "Never"}
+            {"name": "shell", "image": "x", "volumeMounts": [{"name": "no-such-volume", "mountPath": "/mnt"}]}
         ]}}}}}),
     )
     .await?;
     let message = bad_pod.wait_condition("Accepted", "False").await?;
-    ensure!(message.contains("Not A Name"), "{message}");
+    ensure!(message.contains("no-such-volume"), "{message}");
     namespace.remove().await
 }
 
