@@ -5,7 +5,7 @@ E2E_PRODUCT_IMAGES=(containerssh-gateway containerssh-operator containerssh-e2e-
 
 # program_path NAME: where the build leaves a program.
 program_path() {
-    echo "${CARGO_TARGET_DIR:-$E2E_DIR/../target}/$(rustc --print host-tuple)/release/$1"
+    echo "${CARGO_TARGET_DIR:-${E2E_DIR%/*}/target}/$(rustc --print host-tuple)/release/$1"
 }
 
 # Static, so that the images need no libc. glibc's own resolver works in a static program (glibc 2.34 and newer have its parts

@@ -36,10 +36,11 @@ build_tool() {
     step "building $name (minutes when the Go cache is empty)"
     rm -rf "$E2E_CACHE/tools/$name"-*
     mkdir -p "$dir.part"
+    # A collector that waits longer saves a seventh of the compiler's time, for memory that is free again at once.
     # -mod=readonly and no -buildvcs: what is committed is what is built, whatever GOFLAGS the machine has.
     (
         cd "$E2E_DIR/tools/$name"
-        CGO_ENABLED=0 GOFLAGS='' GOWORK=off nice -n 5 go build -mod=readonly -buildvcs=false -trimpath \
+        CGO_ENABLED=0 GOGC=400 GOFLAGS='' GOWORK=off nice -n 5 go build -mod=readonly -buildvcs=false -trimpath \
             -ldflags "$(tool_ldflags "$name")" -o "$dir.part/" "${packages[@]}"
     ) >"$dir.log" 2>&1 || { tail -20 "$dir.log" >&2; return 1; }
     # etcd's program is named after its directory.
