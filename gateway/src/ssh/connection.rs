@@ -8,6 +8,7 @@
 //! Clean-up runs outside the supervised part, so that a panic there costs this connection alone, and its guest and its
 //! record are still closed.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,7 @@ use russh::server::{Handle, RunningSession, run_stream};
 use russh::{Disconnect, server};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -192,12 +193,22 @@ async fn drive(connection: Arc<Connection>, mut wire: Wire) -> Result<(), Handle
         let _ = connection.client_version.set(client);
         run_stream(config, wire, Handler::new(Arc::clone(&connection))).await
     };
-    let session = match deadline {
-        Some(deadline) => timeout_at(deadline, handshake).await.map_err(|_| {
+    let too_late = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => pending().await,
+        }
+    };
+    let session = tokio::select! {
+        session = handshake => session?,
+        () = too_late => {
             connection.end(EndReason::LoginGrace);
-            HandlerError::Ended
-        })??,
-        None => handshake.await?,
+            return Err(HandlerError::Ended);
+        }
+        () = connection.drain.begun.cancelled() => {
+            connection.end(EndReason::GatewayStops);
+            return Err(HandlerError::Ended);
+        }
     };
     supervise(&connection, session).await
 }

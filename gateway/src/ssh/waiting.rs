@@ -49,10 +49,13 @@ mod tests {
 
     #[test]
     fn a_state_is_written_once_and_erased_at_the_end() {
-        let mut line = WaitingLine::new("xterm", 30);
+        let mut line = WaitingLine::new("xterm", 31);
         assert_eq!(line.show("pulling image").as_deref(), Some("\r\x1b[Kcontainerssh: pulling image..."));
         assert_eq!(line.show("pulling image"), None);
-        assert_eq!(line.show("starting\x1b[2J\nx").as_deref(), Some("\r\x1b[Kcontainerssh: starting [2J x."));
+        assert_eq!(
+            line.show("starting\x1b[2J\nx").as_deref(),
+            Some("\r\x1b[Kcontainerssh: starting [2J x..")
+        );
         assert_eq!(line.clear().as_deref(), Some("\r\x1b[K"));
         assert_eq!(line.clear(), None);
     }

@@ -1,0 +1,126 @@
+//! The client that people use.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use russh::keys::{Algorithm, PrivateKey};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::support::{Gateway, noise, within};
+
+struct OpenSsh {
+    gateway: Gateway,
+    key: PathBuf,
+}
+
+impl OpenSsh {
+    async fn new() -> Self {
+        let gateway = Gateway::start(|_| {}).await;
+        let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
+        gateway.auth.keys.lock().unwrap().push(key.public_key().to_openssh().unwrap());
+        let path = gateway.directory.path().join("id");
+        key.write_openssh_file(&path, Default::default()).unwrap();
+        Self { gateway, key: path }
+    }
+
+    fn command(&self, options: &[&str], command_line: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
+        command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
+        command.args(["-p", &self.gateway.address.port().to_string(), "-i"]).arg(&self.key);
+        // The first value of an option counts, so this is only the default.
+        command
+            .args(options)
+            .args(["-o", "LogLevel=ERROR", "alice@127.0.0.1"])
+            .args(command_line)
+            .env_remove("SSH_AUTH_SOCK");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, options: &[&str], command_line: &str) -> (String, String, Option<i32>) {
+        let output = within("ssh", self.command(options, &[command_line]).output()).await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr), output.status.code())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_commands_with_their_status_and_streams() {
+    let ssh = OpenSsh::new().await;
+    let (stdout, stderr, status) = ssh.run(&[], "echo out; echo err >&2; exit 3").await;
+    assert_eq!((stdout.as_str(), stderr.as_str(), status), ("out\n", "err\n", Some(3)));
+    let (_, _, status) = ssh.run(&[], " ").await;
+    assert_eq!(status, Some(0));
+    let (stdout, _, status) = ssh.run(&[], "").await;
+    assert_eq!((stdout.as_str(), status), ("", Some(0)), "a shell without input ends");
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn negotiates_the_fastest_cipher_and_a_key_exchange_of_this_decade() {
+    let ssh = OpenSsh::new().await;
+    let (_, stderr, status) = ssh.run(&["-o", "LogLevel=DEBUG"], "true").await;
+    assert_eq!(status, Some(0));
+    assert!(stderr.contains("kex: algorithm: curve25519-sha256"), "{stderr}");
+    assert!(stderr.contains("server->client cipher: aes"), "{stderr}");
+    assert!(stderr.contains("gcm@openssh.com"), "{stderr}");
+    assert!(stderr.contains("compression: none"), "{stderr}");
+    // And still takes what a client insists on.
+    let (_, _, status) = ssh.run(&["-c", "aes256-gcm@openssh.com"], "true").await;
+    assert_eq!(status, Some(0));
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_sessions_share_one_connection() {
+    let ssh = OpenSsh::new().await;
+    let socket = ssh.gateway.directory.path().join("mux");
+    let control = format!("ControlPath={}", socket.display());
+    let mut master = ssh.command(&["-M", "-N", "-o", &control], &[]).spawn().unwrap();
+    within("the master", async {
+        while !Path::new(&socket).exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let options = ["-o", control.as_str()];
+    let (first, second) = tokio::join!(ssh.run(&options, "echo $$"), ssh.run(&options, "echo $$"));
+    assert_eq!((first.2, second.2), (Some(0), Some(0)));
+    assert_ne!(first.0, second.0);
+    assert_eq!(ssh.gateway.backend.connections.lock().unwrap().len(), 1);
+    master.start_kill().unwrap();
+    master.wait().await.unwrap();
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn echoes_a_large_file_through_a_pipe() {
+    let ssh = OpenSsh::new().await;
+    let sent = noise(20_000_000);
+    let mut child = ssh.command(&[], &["cat"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writing = tokio::spawn({
+        let sent = sent.clone();
+        async move { stdin.write_all(&sent).await }
+    });
+    let output = within("ssh", child.wait_with_output()).await.unwrap();
+    writing.await.unwrap().unwrap();
+    assert!(output.stdout == sent, "{} bytes of {}", output.stdout.len(), sent.len());
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_the_reason_when_recording_is_not_possible() {
+    let ssh = OpenSsh::new().await;
+    let audit = ssh.gateway.directory.path().join("audit");
+    std::fs::remove_dir_all(&audit).unwrap();
+    std::fs::write(&audit, "in the way").unwrap();
+    let (_, stderr, status) = ssh.run(&[], "true").await;
+    assert_eq!(status, Some(255));
+    assert!(stderr.contains("recording is not possible"), "{stderr}");
+    std::fs::remove_file(&audit).unwrap();
+    std::fs::create_dir(&audit).unwrap();
+    ssh.gateway.stop().await;
+}

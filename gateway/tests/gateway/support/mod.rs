@@ -1,0 +1,38 @@
+//! What the tests stand on.
+
+mod auth;
+mod backend;
+mod client;
+mod server;
+
+pub(crate) use auth::TestAuth;
+pub(crate) use backend::{LocalBackend, Start, reaches};
+pub(crate) use client::{Client, collect, finish, granted, read_until};
+pub(crate) use server::{Gateway, Record, config, kinds, recorded};
+
+use std::time::Duration;
+
+/// Longer than anything takes on the slowest machine; only a failure waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fails a test that would hang.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited too long for: {what}"),
+    }
+}
+
+/// Bytes without a pattern, the same ones each time (xorshift).
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
