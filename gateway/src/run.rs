@@ -35,6 +35,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
     let settings = LogSettings { level: loaded.config.log.level, format: loaded.config.log.format };
     let log = containerssh_log::init(&settings)?;
+    report_panics();
     // Only the first choice counts, and every TLS client of the process shares it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -49,6 +50,21 @@ pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
     }
     log.flush(LOG_FLUSH);
     result
+}
+
+/// A panic ends the task it happens in, and with it one connection. It is a line of the log like any other.
+fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or("(no message)");
+        containerssh_log::crit!(
+            code = codes::ssh::SSH_PANIC,
+            module = "core",
+            location = location,
+            panic = message,
+            "A fault in the gateway"
+        );
+    }));
 }
 
 async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> anyhow::Result<()> {

@@ -8,7 +8,9 @@
 //!
 //! One exception breaks a second deadlock: a program whose output waits for the client's window can only go on when the
 //! client's window adjustment is read, which may stand behind more input. While somebody waits for that, reading
-//! goes on up to [`HARD`], which is the bound of this connection's memory.
+//! goes on up to [`HARD`], which is the bound of this connection's memory. A client that sends more than that while it
+//! takes nothing stands still then, and so does its connection: only granting windows by consumption would help, which
+//! needs russh. The channel's task ends such a session after a while ([`ReadGate::is_stuck`]).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -19,8 +21,9 @@ use futures::task::AtomicWaker;
 const HIGH: usize = 1024 * 1024;
 /// Reading resumes at this many: hysteresis, so that the session task is not woken for every packet.
 const LOW: usize = 512 * 1024;
-/// Never more than this many, whoever waits.
-const HARD: usize = 8 * 1024 * 1024;
+/// Never more than this many, whoever waits. Several times what fits into the sockets between a client and us, behind
+/// which a window adjustment of a client that does read may stand.
+const HARD: usize = 16 * 1024 * 1024;
 /// What a message costs besides its bytes: packet allocation, queue slot. Counts so that a flood of empty messages is
 /// bounded as well.
 pub(crate) const MESSAGE_OVERHEAD: usize = 256;
@@ -59,6 +62,11 @@ impl ReadGate {
         }
         !self.paused.load(Ordering::SeqCst)
             || (held < HARD && self.blocked_writers.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Whether reading is held back although output waits for the client: neither direction can move by itself.
+    pub(crate) fn is_stuck(&self) -> bool {
+        !self.is_open() && self.blocked_writers.load(Ordering::SeqCst) > 0
     }
 
     /// Notes bytes that now wait.
@@ -119,7 +127,7 @@ mod tests {
         let guard = gate.blocked_writer();
         assert!(gate.is_open());
         gate.hold(HARD - HIGH);
-        assert!(!gate.is_open());
+        assert!(!gate.is_open() && gate.is_stuck());
         drop(guard);
         gate.release(HARD - HIGH);
         assert!(!gate.is_open());

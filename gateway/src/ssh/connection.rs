@@ -19,6 +19,7 @@ use containerssh_backend::BackendError;
 use containerssh_recorder::{SessionStart, Tap};
 use russh::server::{Handle, RunningSession, run_stream};
 use russh::{Disconnect, server};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -43,6 +44,11 @@ const DISCONNECT_GRACE: Duration = Duration::from_secs(2);
 const KILL_GRACE: Duration = Duration::from_secs(5);
 /// A connection's tasks end when it is closed; this bounds the wait for a record or a backend that hangs.
 const TASKS_GRACE: Duration = Duration::from_secs(10);
+
+/// TCP keepalive of an idle connection: a peer that is gone is noticed after four minutes.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(120);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(30);
+const KEEPALIVE_RETRIES: u32 = 4;
 
 /// Why the gateway ends a connection.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -137,8 +143,7 @@ pub(crate) async fn serve_connection(
     drain: Drain,
 ) {
     let id = hex::encode(rand::random::<[u8; 16]>());
-    // Keystrokes must not wait for the acknowledgement of earlier ones. A socket that cannot do it is gone already.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let start =
         SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
     let tap = snapshot.record(start);
@@ -177,6 +182,18 @@ pub(crate) async fn serve_connection(
         Err(panic) => Some(connection.report_panic(&panic.to_string())),
     };
     connection.clean_up(result).await;
+}
+
+/// Options of the socket; one that does not take them is gone already.
+fn prepare(stream: &TcpStream) {
+    // Keystrokes must not wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    // A client whose network vanished is noticed even where SSH keepalives are off, as with sshd's TCPKeepAlive.
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY)
+        .with_retries(KEEPALIVE_RETRIES);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 /// The supervised part: from the first byte to the end of the SSH session.

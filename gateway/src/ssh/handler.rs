@@ -94,12 +94,9 @@ impl Handler {
             }
             None => false,
         };
-        if granted {
-            session.channel_success(channel)?
-        } else {
-            session.channel_failure(channel)?
-        }
-        Ok(())
+        let replied =
+            if granted { session.channel_success(channel) } else { session.channel_failure(channel) };
+        Ok(replied?)
     }
 
     /// Numbers a channel, or says why there cannot be another one.

@@ -46,10 +46,10 @@ pub(crate) fn too_long(limit: Duration) -> String {
     format!("your session ends: sessions may last {} here", duration(limit))
 }
 
-/// A channel held the connection's other channels up.
+/// A channel held the connection up.
 pub(crate) fn stalled(limit: Duration) -> String {
     format!(
-        "the program has not read its input for {}, which holds your other sessions up: this one ends",
+        "the program has not read its input for {}, which holds your connection up: it ends",
         duration(limit)
     )
 }

@@ -12,7 +12,7 @@
 //!
 //! # Memory of a connection
 //! Bounded whatever the client and the guest do:
-//! - From the client: 1 MiB over all channels, or 8 MiB while a program's output waits for the client's window (the
+//! - From the client: 1 MiB over all channels, or 16 MiB while a program's output waits for the client's window (the
 //!   read gate, `serve/gate.rs`), plus the packet that is being read (256 KiB).
 //! - Towards the client: per channel one message of the backend; per connection 16 messages of 32 KiB in russh's queue
 //!   and as much again in its write buffer. What the client does not take stays in the program.

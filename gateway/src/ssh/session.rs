@@ -25,8 +25,8 @@ use super::setup::{Decision, Outcome, Start};
 use crate::codes;
 use crate::serve::MESSAGE_OVERHEAD;
 
-/// A program that takes no input for so long, while that holds up other sessions of the connection, is given up.
-/// Without other sessions it may take all the time it wants.
+/// A program that takes no input for so long is given up, if that holds up other sessions of the connection or if its
+/// output waits for the client as well. Otherwise it may take all the time it wants.
 pub(crate) const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// What the handler hands over.
@@ -201,7 +201,8 @@ impl Input {
                 message = self.read.wait() => match self.take(message).await {
                     // A second program was refused by the handler.
                     Ok(Event::Nothing | Event::Start(..)) => {}
-                    Ok(Event::End) | Err(NotRecorded) => return,
+                    Ok(Event::End) => return,
+                    Err(NotRecorded) => break,
                 },
                 // Fails when the program could not be started; the output's task says so and ends the channel.
                 started = &mut program, if awaited => {
@@ -215,11 +216,17 @@ impl Input {
                     match fed {
                         Fed::Taken => {}
                         Fed::Refused(error) => self.stop_listening(&error),
-                        Fed::NotRecorded => return,
+                        Fed::NotRecorded => break,
                     }
                 }
                 () = &mut stall, if feeding.is_some() => self.report_stall(stall.as_mut()),
             }
+        }
+        // What cannot be recorded is not passed on. The connection ends for that reason, and the output's task tells
+        // the user before this one ends.
+        tokio::select! {
+            () = over.cancelled() => {}
+            () = closed.cancelled() => {}
         }
     }
 
@@ -326,7 +333,8 @@ impl Input {
 
     fn report_stall(&self, mut stall: Pin<&mut Sleep>) {
         let connection = &self.shared.connection;
-        if !connection.wire.gate.is_open() && connection.sessions() > 1 {
+        let gate = &connection.wire.gate;
+        if gate.is_stuck() || (!gate.is_open() && connection.sessions() > 1) {
             self.shared.stalled.cancel();
         }
         stall.as_mut().reset(Instant::now() + STALL_LIMIT);

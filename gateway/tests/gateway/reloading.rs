@@ -18,7 +18,7 @@ impl Assemble for Assembler {
 }
 
 fn write(file: &Path, gateway: &Gateway, more: impl FnOnce(&mut containerssh_config::Config)) {
-    let mut config = config(gateway.directory.path().join("audit"));
+    let mut config = config(&gateway.directory.path().join("audit"));
     config.auth.public_key.authorized_keys.paths = vec!["/etc/keys/%u".to_owned()];
     more(&mut config);
     std::fs::write(file, config.to_yaml().unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -40,7 +40,7 @@ impl Gateway {
     /// With the configuration of the tests (records into files, everything but passwords), changed by `adjust`.
     pub(crate) async fn start(adjust: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut config = config(directory.path().join("audit"));
+        let mut config = config(&directory.path().join("audit"));
         std::fs::create_dir(&config.audit.file.directory).unwrap();
         adjust(&mut config);
         let mut registry = Registry::default();
@@ -105,7 +105,7 @@ impl Gateway {
     }
 }
 
-pub(crate) fn config(directory: PathBuf) -> Config {
+pub(crate) fn config(directory: &Path) -> Config {
     let mut config = Config::default();
     config.audit.enable = true;
     config.audit.format = AuditFormat::Binary;
