@@ -12,7 +12,7 @@
 //! - **Before delivery.** A tap's `Ok` means that the record has taken the bytes; only then does the caller pass them on.
 //! - **Durable.** A record is acknowledged once its segment, its sidecar and their names are synced: 100 ms after it was
 //!   accepted, and the time the disk takes. What is acknowledged survives the process and the power. What is not yet is
-//!   at most [`SEGMENT_AGE`](segment::SEGMENT_AGE) of time and, on a slow disk, 8 MiB.
+//!   at most the last 100 ms and, on a slow disk, 8 MiB.
 //! - **Bounded.** A connection holds at most 1 MiB in memory, all together 256 MiB, a compressor per processor besides;
 //!   an idle connection holds no buffer. On disk, the spool's limit is where new records stop being accepted.
 //! - **Not in the way.** S3 affects no session, unless the spool is full. Compressing and writing run on threads of
@@ -331,6 +331,27 @@ mod tests {
                 .sum();
             assert_eq!(bytes, 200 * PIECE);
         }
+    }
+
+    /// What stays allocated for a connection on which nothing happens: its task and what it shares with the tap. Buffers
+    /// are not, which the intake's tests show.
+    #[tokio::test]
+    async fn an_idle_connection_costs_a_few_kilobytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (recorder, audit) = recorder(directory.path(), CAPACITY);
+        let session = Arc::new(Session {
+            id: RecordId::parse("a").unwrap(),
+            intake: Intake::new("a", recorder.0.memory.clone()),
+            stage: watch::Sender::new(Stage::Opening),
+            on_failure: audit.on_failure,
+            on_full: audit.spool.on_full,
+            budget: recorder.0.spool.budget.clone(),
+            metrics: recorder.0.metrics.clone(),
+        });
+        let sidecar = spool::sidecar::tests::full();
+        let task = Writer::new(session, recorder.0.spool.clone(), sidecar, audit).run();
+        let size = std::mem::size_of_val(&task) + std::mem::size_of::<Session>();
+        assert!(size <= 8 * 1024, "{size} bytes");
     }
 
     #[tokio::test]

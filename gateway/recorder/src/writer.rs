@@ -255,6 +255,9 @@ impl Writer {
     /// Asks for what was written to be made durable, unless that is under way. Waits when too much is not durable yet.
     async fn start_sync(&mut self) {
         if self.syncing.is_some() {
+            if self.dirty >= MAX_UNSYNCED / 2 {
+                self.spool.sync.hurry();
+            }
             if self.dirty < MAX_UNSYNCED {
                 return;
             }

@@ -2,7 +2,8 @@
 //!
 //! A flush of the disk's cache costs the same for one file as for many, and a session that writes every keystroke would
 //! cause ten a second. So requests are collected: rounds start at most every 100 ms, and everything that arrived since
-//! the last one is made durable together. With many files the whole file system is synced in one call: the journal
+//! the last one is made durable together. Whoever has written a lot and would have to wait for the next round starts it at
+//! once: then it is the disk that sets the pace and not the clock. With many files the whole file system is synced in one call: the journal
 //! then commits once instead of once per file.
 
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 /// The least time between the starts of two rounds: what a power cut can cost beyond the segment being written.
@@ -39,14 +40,22 @@ pub(crate) type Synced = Result<(), String>;
 #[derive(Debug, Clone)]
 pub(crate) struct SyncGroup {
     requests: mpsc::Sender<(Dirty, oneshot::Sender<Synced>)>,
+    /// Rung to start the next round at once.
+    hurry: Arc<Notify>,
 }
 
 impl SyncGroup {
     /// Starts the rounds. They end when the last handle is dropped.
     pub(crate) fn start(directory: Arc<File>) -> Self {
         let (requests, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(rounds(directory, receiver));
-        Self { requests }
+        let hurry = Arc::new(Notify::new());
+        tokio::spawn(rounds(directory, receiver, hurry.clone()));
+        Self { requests, hurry }
+    }
+
+    /// Does not wait for the time of the next round.
+    pub(crate) fn hurry(&self) {
+        self.hurry.notify_one();
     }
 
     /// Asks for a sync and returns what to wait on. An error means that the data may be gone even if a later sync
@@ -59,10 +68,17 @@ impl SyncGroup {
     }
 }
 
-async fn rounds(directory: Arc<File>, mut requests: mpsc::Receiver<(Dirty, oneshot::Sender<Synced>)>) {
+async fn rounds(
+    directory: Arc<File>,
+    mut requests: mpsc::Receiver<(Dirty, oneshot::Sender<Synced>)>,
+    hurry: Arc<Notify>,
+) {
     let mut next = Instant::now();
     while let Some(first) = requests.recv().await {
-        sleep_until(next).await;
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = hurry.notified() => {}
+        }
         next = Instant::now() + ROUND;
         let mut round = vec![first];
         while round.len() < QUEUE
@@ -133,6 +149,19 @@ mod tests {
             outcome.await.unwrap().unwrap();
         }
         assert!(start.elapsed() <= 2 * ROUND, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_in_a_hurry_does_not_wait_for_the_clock() {
+        let (_directory, handle, files) = files(1);
+        let group = SyncGroup::start(handle);
+        let start = Instant::now();
+        for _ in 0..5 {
+            let outcome = group.sync(Dirty { files: files.clone(), names: false }).await;
+            group.hurry();
+            outcome.await.unwrap().unwrap();
+        }
+        assert!(start.elapsed() < ROUND, "{:?}", start.elapsed());
     }
 
     #[test]
