@@ -1,7 +1,8 @@
 //! Runs one program in a pod of its own, the way the gateway does, with this terminal's input and output.
 //!
 //! ```text
-//! exec [--pod POD.JSON] [--tty COLSxROWS] [--env A=B]... [--signal SECONDS:NAME] [--abandon SECONDS] [-- COMMAND]
+//! exec [--pod POD.JSON] [--tty COLSxROWS] [--env A=B]... [--signal SECONDS:NAME] [--abandon SECONDS]
+//!      [--file PATH]... [--gateway POD:UID] [-- COMMAND]
 //! ```
 //! Without a command it runs the shell; a command `@name` is the subsystem `name`. POD.JSON has the keys of `kubernetes.pod`.
 //! Writes what it measures to standard error.
@@ -19,7 +20,7 @@ use containerssh_backend::{
     Backend, Command, ConnectionInfo, Output, ProgramInput, ProgramSpec, Pty, Signal, WindowSize, progress,
 };
 use containerssh_config::Kubernetes;
-use containerssh_kubernetes::{Identity, KubernetesBackend, RunId};
+use containerssh_kubernetes::{Identity, KubernetesBackend, PodIdentity, RunId};
 use tokio::io::AsyncReadExt;
 
 /// What the command line says.
@@ -31,6 +32,7 @@ struct Arguments {
     signal: Option<(Duration, Signal)>,
     abandon: Option<Duration>,
     file: Vec<String>,
+    gateway: Option<PodIdentity>,
     command: Vec<String>,
 }
 
@@ -63,6 +65,10 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
                 parsed.signal = Some((Duration::from_secs_f64(seconds.parse()?), signal));
             }
             "--abandon" => parsed.abandon = Some(Duration::from_secs_f64(value.parse()?)),
+            "--gateway" => {
+                let (name, uid) = value.split_once(':').ok_or("--gateway POD:UID")?;
+                parsed.gateway = Some(PodIdentity { name: name.to_owned(), uid: uid.to_owned() });
+            }
             "--file" => parsed.file.push(value),
             _ => return Err(format!("unknown option {word}").into()),
         }
@@ -80,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let identity = Identity {
         gateway: "example".to_owned(),
         namespace: config.pod.metadata.namespace.clone().unwrap_or_default(),
-        pod: None,
+        pod: arguments.gateway.clone(),
         run: RunId::random(),
     };
     let _log = containerssh_log::init(&containerssh_log::LogSettings::default())?;
@@ -95,7 +101,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let connection = connection(&arguments.file)?;
     let begun = Instant::now();
-    let guest = backend.connect(Arc::new(connection), sender).await?;
+    let guest = match backend.connect(Arc::new(connection), sender).await {
+        Ok(guest) => guest,
+        Err(error) => {
+            backend.drain((Instant::now() + Duration::from_secs(10)).into()).await;
+            return Err(error.into());
+        }
+    };
     eprintln!("{} ready after {:?}", guest.name(), begun.elapsed());
 
     let begun = Instant::now();

@@ -16,6 +16,7 @@ use crate::codes::code;
 use crate::exec::Target;
 use crate::guest::PodGuest;
 use crate::identity::Identity;
+use crate::limit::Limit;
 use crate::metrics::{Metrics, Outcome};
 use crate::pod::lease::Leases;
 use crate::pod::watch::PodWatch;
@@ -55,6 +56,7 @@ struct Cluster {
     connection: Connection,
     namespace: String,
     client: Client,
+    limit: Arc<Limit>,
     watch: Arc<PodWatch>,
     _sweep: AbortOnDropHandle<()>,
 }
@@ -127,6 +129,7 @@ impl Cluster {
             connection: config.connection.clone(),
             namespace: settings.namespace.clone(),
             client,
+            limit: Arc::new(Limit::new(&config.connection)),
             watch,
             _sweep: AbortOnDropHandle::new(tokio::spawn(sweep.run())),
         })
@@ -164,12 +167,13 @@ impl KubernetesBackend {
 
         let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &settings.namespace);
         // Before the pod exists: from here on, whatever happens, it is removed.
-        let lease = process.leases.take(api.clone(), &settings.namespace, &name, timeouts.clone());
+        let limit = Arc::clone(&self.cluster.limit);
+        let lease = process.leases.take(api.clone(), limit, &settings.namespace, &name, timeouts.clone());
         let subscription = self.cluster.watch.subscribe(&name, &settings.console_name);
 
         tracing::debug!(code = code::KUBERNETES_POD_CREATE, connectionId = %id, podName = %name, "Creating the pod");
         progress.report("creating the pod");
-        let created = create::create(&api, &pod, deadline, timeouts.http).await.inspect_err(|error| {
+        let created = create::create(&api, &pod, &self.cluster.limit, deadline, timeouts.http).await.inspect_err(|error| {
             tracing::error!(code = code::KUBERNETES_POD_CREATE_FAILED, connectionId = %id, podName = %name, %error, "No pod");
         })?;
         lease.confirm(created);

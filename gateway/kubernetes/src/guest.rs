@@ -38,6 +38,12 @@ pub(crate) struct Remains {
 }
 
 impl Remains {
+    #[cfg(test)]
+    pub(crate) fn of(target: Target) -> Self {
+        let (timeouts, closing) = (Timeouts::default(), CancellationToken::new());
+        Self { target, timeouts, closing, runtime: Handle::current() }
+    }
+
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
@@ -115,6 +121,7 @@ async fn start(
         match exec::start(&target, &launch, spec.pty.as_ref(), remains.clone()).await {
             Ok(program) => Ok(program),
             Err(StartError::Failed(error)) => Err(error),
+            Err(StartError::NoProgram) => Err(no_program(&settings, &spec.command)),
             Err(StartError::NoShell) => match (&spec.command, &spec.pty) {
                 (Command::Shell, Some(pty))
                     if settings.shell_command.first().is_some_and(|word| word != shim::SHELL) =>
@@ -122,7 +129,7 @@ async fn start(
                     exec::direct(&target, &settings.shell_command, pty, remains).await.map_err(|error| {
                         match error {
                             StartError::Failed(error) => error,
-                            StartError::NoShell => no_shell(&settings),
+                            StartError::NoShell | StartError::NoProgram => no_shell(&settings),
                         }
                     })
                 }
@@ -145,6 +152,17 @@ fn no_shell(settings: &Settings) -> BackendError {
          kubernetes.pod.shellCommand may name another program.",
         settings.image(),
         shim::SHELL
+    ))
+}
+
+fn no_program(settings: &Settings, command: &Command) -> BackendError {
+    let (what, program) = match command {
+        Command::Subsystem(name) => (name.as_str(), settings.subsystems.get(name).map_or("", String::as_str)),
+        Command::Shell | Command::Exec(_) => ("the shell", shim::SHELL),
+    };
+    BackendError::ProgramFailed(format!(
+        "The image {} has no program for {what}: there is no {program} in it.",
+        settings.image()
     ))
 }
 

@@ -27,6 +27,7 @@ mod exec;
 mod files;
 mod guest;
 mod identity;
+mod limit;
 mod metrics;
 mod pod;
 mod settings;

@@ -17,6 +17,8 @@ mod request;
 mod run;
 mod start;
 mod status;
+#[cfg(test)]
+mod tests;
 mod websocket;
 mod writer;
 

@@ -60,10 +60,11 @@ impl Receiver {
     fn end(&mut self, reason: Option<&dyn std::error::Error>) -> Result<Output, BackendError> {
         let result = match (self.verdict.take(), reason) {
             (Some((Verdict::Exited(code), _)), _) => Ok(Output::Exit(code)),
-            (Some((Verdict::Failed(message), _)), _) if self.running.is_none() => {
-                Err(BackendError::ProgramFailed(message))
-            }
-            (Some((Verdict::Failed(message), _)), _) => Err(BackendError::StreamBroken(message)),
+            (Some((Verdict::Failed(message), _)), _) => match &self.running {
+                // It is known to have run.
+                Some(running) if running.group().is_some() => Err(BackendError::StreamBroken(message)),
+                _ => Err(BackendError::ProgramFailed(message)),
+            },
             (None, reason) => Err(BackendError::StreamBroken(match reason {
                 Some(reason) => format!("The program's exit status is unknown: {reason}."),
                 None => {

@@ -24,6 +24,8 @@ const MAX_PREAMBLE: usize = 16 * 1024;
 pub(crate) enum StartError {
     /// The image has no `/bin/sh`.
     NoShell,
+    /// The image has none of the programs that the subsystem could be.
+    NoProgram,
     /// Anything else.
     Failed(BackendError),
 }
@@ -47,6 +49,11 @@ pub(crate) struct Running {
 impl Running {
     fn new(group: Option<u32>, terminal: bool, remains: Remains) -> Arc<Self> {
         Arc::new(Self { ended: AtomicBool::new(false), group, terminal, remains })
+    }
+
+    #[cfg(test)]
+    pub(super) fn unknown(remains: Remains) -> Arc<Self> {
+        Self::new(None, false, remains)
     }
 
     /// There is nothing left to end.
@@ -113,9 +120,7 @@ pub(crate) async fn start(
             )));
         }
     };
-    let Some(group) = announcement.group else {
-        return Err(failed("The image has no such program.".to_owned()));
-    };
+    let Some(group) = announcement.group else { return Err(StartError::NoProgram) };
 
     let rest = preamble.split_off(announcement.end);
     preamble.truncate(announcement.start);

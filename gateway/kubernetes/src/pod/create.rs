@@ -6,10 +6,11 @@ use containerssh_backend::BackendError;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::meta;
 use crate::client;
+use crate::limit::Limit;
 
 /// Between attempts, doubling up to the second.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -26,15 +27,20 @@ enum Judgement {
     No(String),
 }
 
-/// Creates `pod` before `deadline`; each attempt may take `attempt`. Returns its unique id.
+/// Creates `pod` before `deadline`, each attempt in its turn of `limit`; each may take `attempt`. Returns its unique id.
 pub(crate) async fn create(
     api: &Api<Pod>,
     pod: &Pod,
+    limit: &Limit,
     deadline: Instant,
     attempt: Duration,
 ) -> Result<Option<String>, BackendError> {
     let mut delay = FIRST_DELAY;
     loop {
+        if timeout_at(deadline, limit.turn()).await.is_err() {
+            let reason = "The pod could not be created in time: too many connections start at once.";
+            return Err(BackendError::StartTimeout(reason.to_owned()));
+        }
         let answer = timeout(attempt, api.create(&PostParams::default(), pod)).await;
         let reason = match answer.map(|answer| answer.map_err(|error| judge(&error))) {
             Ok(Ok(created)) => return Ok(created.metadata.uid),

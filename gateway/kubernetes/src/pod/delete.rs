@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client;
 use crate::codes::code;
+use crate::limit::Limit;
 use crate::metrics::Metrics;
 
 /// Between attempts, doubling up to the second.
@@ -42,10 +43,11 @@ pub(crate) enum Attempt {
     Failed(String),
 }
 
-/// Removes `pod`; each request may take `attempt`. A failure that lasts longer than `patience` is logged.
+/// Removes `pod`, each attempt in its turn of `limit`; each may take `attempt`. A failure that lasts longer than `patience` is logged.
 pub(crate) async fn remove(
     api: &Api<Pod>,
     pod: &Doomed,
+    limit: &Limit,
     attempt: Duration,
     patience: Duration,
     metrics: &Metrics,
@@ -54,6 +56,7 @@ pub(crate) async fn remove(
     let mut delay = FIRST_DELAY;
     let mut complained = false;
     loop {
+        limit.turn().await;
         let reason = match once(api, pod, attempt).await {
             Attempt::Taken => {
                 tracing::info!(code = code::KUBERNETES_POD_REMOVE_SUCCESSFUL, podName = %pod.name, "The pod was removed");

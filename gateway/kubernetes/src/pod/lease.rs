@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::delete::{self, Doomed};
+use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::settings::Timeouts;
 
@@ -34,6 +35,7 @@ pub(crate) struct Leases {
 pub(crate) struct Lease {
     leases: Arc<Leases>,
     api: Api<Pod>,
+    limit: Arc<Limit>,
     namespace: String,
     name: String,
     uid: OnceLock<String>,
@@ -56,6 +58,7 @@ impl Leases {
     pub(crate) fn take(
         self: &Arc<Self>,
         api: Api<Pod>,
+        limit: Arc<Limit>,
         namespace: &str,
         name: &str,
         timeouts: Timeouts,
@@ -65,6 +68,7 @@ impl Leases {
         Lease {
             leases: Arc::clone(self),
             api,
+            limit,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             uid: OnceLock::new(),
@@ -114,10 +118,11 @@ impl Lease {
         }
         let pod = Doomed { name: self.name.clone(), uid: self.uid.get().cloned() };
         let (leases, api, timeouts) = (Arc::clone(&self.leases), self.api.clone(), self.timeouts.clone());
+        let limit = Arc::clone(&self.limit);
         let key = (self.namespace.clone(), self.name.clone());
         leases.metrics.removal_begun();
         let task = async move {
-            delete::remove(&api, &pod, timeouts.http, timeouts.pod_stop, &leases.metrics).await;
+            delete::remove(&api, &pod, &limit, timeouts.http, timeouts.pod_stop, &leases.metrics).await;
             leases.live().remove(&key);
             leases.metrics.removal_ended();
         };

@@ -103,8 +103,8 @@ fn ended(pod: &Pod, status: &PodStatus, console: &str) -> Option<String> {
     let init = status.init_container_statuses.as_deref().unwrap_or_default();
     let failed_init = init.iter().find_map(|container| {
         let terminated = container.state.as_ref()?.terminated.as_ref()?;
-        (terminated.exit_code != 0 && status.phase.as_deref() == Some("Failed"))
-            .then(|| (container, terminated))
+        let failed = terminated.exit_code != 0 && status.phase.as_deref() == Some("Failed");
+        failed.then_some((container, terminated))
     });
     if let Some((container, terminated)) = failed_init {
         return Some(exit(container, terminated, "The init container"));
@@ -113,7 +113,7 @@ fn ended(pod: &Pod, status: &PodStatus, console: &str) -> Option<String> {
     if let Some(container) = consoles.iter().find(|container| container.name == console)
         && let Some(terminated) = container.state.as_ref().and_then(|state| state.terminated.as_ref())
     {
-        return Some(exit(container, terminated, "The container"));
+        return Some(exit(container, terminated, CONSOLE));
     }
     match status.phase.as_deref() {
         Some("Failed") => Some(why("The pod failed")),
@@ -122,10 +122,18 @@ fn ended(pod: &Pod, status: &PodStatus, console: &str) -> Option<String> {
     }
 }
 
+/// How the container that serves the sessions is called.
+const CONSOLE: &str = "The container";
+
 fn exit(container: &ContainerStatus, terminated: &ContainerStateTerminated, what: &str) -> String {
     let name = &container.name;
     let code = terminated.exit_code;
     let reason = terminated.reason.as_deref().filter(|reason| !["Error", "Completed"].contains(reason));
+    let hint = if reason == Some("StartError") && what == CONSOLE {
+        " (kubernetes.pod.idleCommand must be able to run in the image)"
+    } else {
+        ""
+    };
     let mut text = format!("{what} {name} ended with exit code {code}");
     if let Some(reason) = reason {
         text.push_str(&format!(" ({reason})"));
@@ -134,6 +142,7 @@ fn exit(container: &ContainerStatus, terminated: &ContainerStateTerminated, what
         Some(message) => text.push_str(&format!(": {message}")),
         None => text.push('.'),
     }
+    text.push_str(hint);
     text
 }
 
@@ -177,7 +186,7 @@ fn container_state(
 ) -> Option<(String, Option<Trouble>)> {
     let state = container.state.as_ref()?;
     match state {
-        ContainerState { waiting: Some(waiting), .. } => Some(waiting_state(container, waiting, image)),
+        ContainerState { waiting: Some(waiting), .. } => Some(waiting_state(container, kind, waiting, image)),
         ContainerState { running: Some(_), .. } if kind == Kind::Init && container.started != Some(true) => {
             Some((format!("running the init container {}", container.name), None))
         }
@@ -190,6 +199,7 @@ fn container_state(
 
 fn waiting_state(
     container: &ContainerStatus,
+    kind: Kind,
     waiting: &ContainerStateWaiting,
     image: Option<&str>,
 ) -> (String, Option<Trouble>) {
@@ -233,7 +243,9 @@ fn waiting_state(
                 format!("{reason}: the container {name} of the image {image} cannot be started{detail}");
             (text.clone(), Some(Trouble::Permanent(text)))
         }
-        "PodInitializing" => (format!("waiting for the init containers before {name}"), None),
+        "PodInitializing" if kind == Kind::Main => {
+            (format!("waiting for the init containers before {name}"), None)
+        }
         _ => (format!("creating the container {name} from the image {image}"), None),
     }
 }

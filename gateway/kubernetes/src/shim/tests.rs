@@ -334,7 +334,7 @@ fn an_announcement_is_found_wherever_it_is_and_only_whole() {
     assert_eq!(&output[announcement.end..], "hello");
     assert_eq!(&output[..announcement.start], "ld.so: complaint\n");
     for end in 0..line.len() {
-        assert_eq!(marker.find(line[..end].as_bytes()), None);
+        assert_eq!(marker.find(&line.as_bytes()[..end]), None);
     }
     assert_eq!(Marker::new("other").find(output.as_bytes()), None);
     assert_eq!(marker.find(format!("containerssh-start:{TOKEN}:1\n").as_bytes()).unwrap().group, None);

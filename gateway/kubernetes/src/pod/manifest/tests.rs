@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::testing::{connection, identity, kubernetes};
 
-fn settings(pod: serde_json::Value) -> Settings {
+fn settings(pod: &serde_json::Value) -> Settings {
     let mut config = kubernetes();
     let mut merged = serde_json::to_value(&config.pod).unwrap();
     merged.as_object_mut().unwrap().extend(pod.as_object().unwrap().clone());
@@ -19,7 +19,7 @@ fn value(text: &str, sensitive: bool) -> MetadataValue {
 
 #[test]
 fn the_whole_pod_of_a_plain_template() {
-    let pod = build(&settings(json!({})), &identity(), &connection());
+    let pod = build(&settings(&json!({})), &identity(), &connection());
     assert_eq!(
         serde_json::to_value(&pod).unwrap(),
         json!({
@@ -56,7 +56,7 @@ fn the_whole_pod_of_a_plain_template() {
 
 #[test]
 fn what_the_template_says_is_kept() {
-    let settings = settings(json!({
+    let settings = settings(&json!({
         "metadata": {
             "namespace": "guests", "generateName": "box-",
             "labels": {"team": "a", "containerssh_connection_id": "forged", "containerssh.io/gateway-run": "forged"},
@@ -100,7 +100,7 @@ fn what_the_template_says_is_kept() {
 
 #[test]
 fn environment_reaches_every_container_unexpanded_and_replaces_the_templates() {
-    let settings = settings(json!({
+    let settings = settings(&json!({
         "spec": {
             "containers": [
                 {"name": "a", "image": "i", "env": [{"name": "X", "value": "old"}, {"name": "K", "value": "kept"}]},
@@ -131,7 +131,7 @@ fn environment_reaches_every_container_unexpanded_and_replaces_the_templates() {
 
 #[test]
 fn metadata_shows_on_the_pod_only_where_it_is_mapped() {
-    let settings = settings(json!({
+    let settings = settings(&json!({
         "exposeAuthMetadataAsLabels": {"team": "example.com/team", "odd": "example.com/odd", "id": "containerssh.io/gateway"},
         "exposeAuthMetadataAsAnnotations": {"mail": "example.com/mail"},
     }));
@@ -157,31 +157,31 @@ fn metadata_shows_on_the_pod_only_where_it_is_mapped() {
 #[test]
 fn the_gateways_pod_owns_guests_in_its_own_namespace_only() {
     let mut identity = identity();
-    assert_eq!(build(&settings(json!({})), &identity, &connection()).metadata.owner_references, None);
+    assert_eq!(build(&settings(&json!({})), &identity, &connection()).metadata.owner_references, None);
     identity.namespace = "guests".to_owned();
-    let owners = build(&settings(json!({})), &identity, &connection()).metadata.owner_references.unwrap();
+    let owners = build(&settings(&json!({})), &identity, &connection()).metadata.owner_references.unwrap();
     assert_eq!(
         (owners[0].kind.as_str(), owners[0].name.as_str(), owners[0].uid.as_str()),
         ("Pod", "dev-0", "4d5e")
     );
     identity.pod = None;
-    assert_eq!(build(&settings(json!({})), &identity, &connection()).metadata.owner_references, None);
+    assert_eq!(build(&settings(&json!({})), &identity, &connection()).metadata.owner_references, None);
 }
 
 #[test]
 fn a_name_too_long_for_a_label_leaves_the_pod_without_it() {
     let mut connection = connection();
     connection.authenticated_username = "x".repeat(64);
-    let labels = build(&settings(json!({})), &identity(), &connection).metadata.labels.unwrap();
+    let labels = build(&settings(&json!({})), &identity(), &connection).metadata.labels.unwrap();
     assert!(!labels.contains_key(meta::USERNAME));
     connection.authenticated_username = String::new();
-    let labels = build(&settings(json!({})), &identity(), &connection).metadata.labels.unwrap();
+    let labels = build(&settings(&json!({})), &identity(), &connection).metadata.labels.unwrap();
     assert_eq!(labels[meta::USERNAME], "typed");
 }
 
 #[test]
 fn no_deadline_means_none() {
-    let mut settings = settings(json!({}));
+    let mut settings = settings(&json!({}));
     settings.deadline = None;
     assert_eq!(build(&settings, &identity(), &connection()).spec.unwrap().active_deadline_seconds, None);
     settings.deadline = Some(Duration::from_millis(10));

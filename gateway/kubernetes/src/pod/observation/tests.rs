@@ -124,6 +124,9 @@ fn an_init_container_that_runs_or_fails_is_named() {
     };
     let doing = "running the init container prepare".to_owned();
     assert_eq!(init("Pending", json!({"running": {}})), Observation::Starting { doing, trouble: None });
+    let doing = "creating the container prepare from the image init:1".to_owned();
+    let waiting = init("Pending", json!({"waiting": {"reason": "PodInitializing"}}));
+    assert_eq!(waiting, Observation::Starting { doing, trouble: None });
     let reason = ended(init("Failed", json!({"terminated": {"exitCode": 3, "reason": "Error"}})));
     assert_eq!(reason, "The init container prepare ended with exit code 3.");
 }
@@ -141,7 +144,8 @@ fn a_console_container_that_ended_says_how() {
     );
     assert_eq!(
         terminated(json!({"exitCode": 128, "reason": "StartError", "message": "exec: \"x\":\n  not found"})),
-        "The container shell ended with exit code 128 (StartError): exec: \"x\": not found"
+        "The container shell ended with exit code 128 (StartError): exec: \"x\": not found \
+         (kubernetes.pod.idleCommand must be able to run in the image)"
     );
 }
 
