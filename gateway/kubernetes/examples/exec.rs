@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! exec [--pod POD.JSON] [--tty COLSxROWS] [--env A=B]... [--signal SECONDS:NAME] [--abandon SECONDS]
-//!      [--file PATH]... [--gateway POD:UID] [-- COMMAND]
+//!      [--file PATH]... [--gateway POD:UID] [--give-up SECONDS] [-- COMMAND]
 //! ```
 //! Without a command it runs the shell; a command `@name` is the subsystem `name`. POD.JSON has the keys of `kubernetes.pod`.
 //! Writes what it measures to standard error.
@@ -33,6 +33,7 @@ struct Arguments {
     abandon: Option<Duration>,
     file: Vec<String>,
     gateway: Option<PodIdentity>,
+    give_up: Option<Duration>,
     command: Vec<String>,
 }
 
@@ -69,6 +70,7 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
                 let (name, uid) = value.split_once(':').ok_or("--gateway POD:UID")?;
                 parsed.gateway = Some(PodIdentity { name: name.to_owned(), uid: uid.to_owned() });
             }
+            "--give-up" => parsed.give_up = Some(Duration::from_secs_f64(value.parse()?)),
             "--file" => parsed.file.push(value),
             _ => return Err(format!("unknown option {word}").into()),
         }
@@ -101,11 +103,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     let connection = connection(&arguments.file)?;
     let begun = Instant::now();
-    let guest = match backend.connect(Arc::new(connection), sender).await {
+    let connecting = backend.connect(Arc::new(connection), sender);
+    let patience = arguments.give_up.unwrap_or(Duration::MAX);
+    let guest = match tokio::time::timeout(patience, connecting)
+        .await
+        .map_or_else(|_| Err("gave up".into()), |done| done.map_err(Into::into))
+    {
         Ok(guest) => guest,
         Err(error) => {
-            backend.drain((Instant::now() + Duration::from_secs(10)).into()).await;
-            return Err(error.into());
+            let pending = backend.drain((Instant::now() + Duration::from_secs(10)).into()).await;
+            eprintln!("{pending} removals pending");
+            return Err(error);
         }
     };
     eprintln!("{} ready after {:?}", guest.name(), begun.elapsed());

@@ -4,7 +4,7 @@ use containerssh_backend::{BackendError, FileValue};
 use tokio::time::timeout;
 
 use crate::codes::code;
-use crate::exec::{Finished, Target, run};
+use crate::exec::{Finished, Target, is_missing_program, run};
 use crate::settings::Timeouts;
 use crate::shim;
 
@@ -40,7 +40,10 @@ pub(crate) async fn write(
             let said = String::from_utf8_lossy(&output);
             Err(failed(format!("exit status {code}: {}", said.trim())))
         }
-        Ok(Err(error)) => Err(failed(format!("{error} (it takes an image with /bin/sh, mkdir, cat and wc)"))),
+        Ok(Err(BackendError::ProgramFailed(message))) if is_missing_program(&message, shim::SHELL) => {
+            Err(failed(format!("it takes an image with {}, mkdir, rm, cat and wc", shim::SHELL)))
+        }
+        Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("it took too long".to_owned())),
     }
 }

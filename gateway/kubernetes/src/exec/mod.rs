@@ -26,6 +26,7 @@ use std::time::Duration;
 
 pub(crate) use run::{Finished, run};
 pub(crate) use start::{StartError, direct, start};
+pub(crate) use status::is_missing_program;
 
 /// How often we ask the peer for a sign of life while nothing else is said. Load balancers and NAT forget connections
 /// after a minute or more of silence.

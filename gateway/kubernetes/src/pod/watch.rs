@@ -22,6 +22,9 @@ use crate::codes::code;
 use crate::identity::RunId;
 use crate::metrics::Metrics;
 
+/// So many failures in a row are an outage, not a hiccup.
+const FAILURES_THAT_COUNT: u32 = 2;
+
 /// The watch; it ends with the last clone of the [`Arc`] that holds it.
 #[derive(Debug)]
 pub(crate) struct PodWatch {
@@ -163,18 +166,20 @@ impl Entry {
 async fn follow(api: Api<Pod>, config: watcher::Config, subscribers: Arc<Subscribers>, metrics: Metrics) {
     let events = watcher(api, config).default_backoff().into_stream();
     futures::pin_mut!(events);
-    let mut failing = false;
+    let mut failures = 0_u32;
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                failing = false;
+                failures = 0;
                 subscribers.take(event);
             }
             Err(error) => {
                 metrics.watch_failed();
                 let reason = describe(&error);
-                // Once per outage: the watcher tries again for as long as it lasts.
-                if !std::mem::replace(&mut failing, true) {
+                failures = failures.saturating_add(1);
+                // A watch that breaks and comes back is ordinary. One that does not come back is said once: the watcher tries
+                // again for as long as it lasts.
+                if failures == FAILURES_THAT_COUNT {
                     tracing::warn!(code = code::KUBERNETES_WATCH_FAILED, error = %reason, "Cannot watch the gateway's pods");
                 }
                 subscribers.fail(reason);
