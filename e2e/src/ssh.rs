@@ -133,6 +133,10 @@ impl Login {
 
     fn common(&self, command: &mut Command, port_flag: &str) {
         command.args([port_flag, &self.port.to_string()]);
+        // The first value of an option counts.
+        for option in &self.options {
+            command.args(["-o", option]);
+        }
         for option in [
             "StrictHostKeyChecking=no",
             "UserKnownHostsFile=/dev/null",
@@ -148,9 +152,6 @@ impl Login {
             None => {
                 command.args(["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1"]);
             }
-        }
-        for option in &self.options {
-            command.args(["-o", option]);
         }
         command.env_remove("SSH_AUTH_SOCK").kill_on_drop(true);
     }

@@ -240,11 +240,17 @@ async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Re
     ensure!(lines.next_line().await?.as_deref() == Some("up"), "no session");
     policy::record_everything(&cluster, name, json!({})).await?;
     wait::until("the gateway to run the new policy", Duration::from_secs(180), || async {
-        let object = gateway.get().await?;
-        ensure!(hash(&object).is_some_and(|now| now != before), "the hash is still {before}");
-        let policies: Api<DynamicObject> = policies(&cluster);
-        let policy = policies.get(name).await?;
-        ensure!(policy.data["status"]["programmedGateways"] == json!(1), "{}", policy.data["status"]);
+        let now = hash(&gateway.get().await?);
+        ensure!(now.is_some_and(|now| now != before), "the hash is still {before}");
+        let (resolved, message) = gateway.condition("AuditPolicyResolved").await?;
+        ensure!(resolved == "True", "{message}");
+        let policy = policies(&cluster).get(name).await?;
+        let status = &policy.data["status"];
+        ensure!(
+            status["observedGeneration"].as_i64() == policy.metadata.generation,
+            "an old status: {status}"
+        );
+        ensure!(status["programmedGateways"] == json!(1), "{status}");
         Ok(())
     })
     .await?;

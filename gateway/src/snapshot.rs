@@ -14,8 +14,8 @@ use containerssh_recorder::{Recorder, SessionStart, Tap};
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
-use crate::serve::Limits;
-use crate::ssh::{AlgorithmError, fastest_for, preferred};
+use crate::serve::{Ciphers, Limits};
+use crate::ssh::{AlgorithmError, fastest, preferred, suits};
 
 /// The window each channel is given, in bytes: enough for 200 MB/s over 10 ms. russh grants it anew on arrival, so it
 /// bounds what is under way and not what is held; the latter is the read gate's.
@@ -62,7 +62,7 @@ pub struct Snapshot {
     pub(crate) services: Services,
     /// For any client.
     ssh: Arc<server::Config>,
-    /// For clients that surely have the fastest ciphers.
+    /// For clients that propose the fastest ciphers.
     fast: Option<Arc<server::Config>>,
     pub(crate) identification: String,
     pub(crate) banner: Option<String>,
@@ -97,8 +97,8 @@ impl Snapshot {
         }
         let preferred = preferred(&config.ssh)?;
         let methods = methods(services.authenticator.as_ref());
-        let fast = fastest_for("SSH-2.0-OpenSSH_", &preferred)
-            .map(|fast| Arc::new(server_config(config, fast, methods.clone(), host_keys)));
+        let fast =
+            fastest(&preferred).map(|fast| Arc::new(server_config(config, fast, methods.clone(), host_keys)));
         let limits = &config.ssh.limits;
         let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         let interval = config.ssh.client_alive_interval;
@@ -134,10 +134,10 @@ impl Snapshot {
         }
     }
 
-    /// russh's settings for a client with this identification string.
-    pub(crate) fn ssh_for(&self, client: &str) -> Arc<server::Config> {
-        match &self.fast {
-            Some(fast) if fastest_for(client, &self.ssh.preferred).is_some() => Arc::clone(fast),
+    /// russh's settings for a client that proposes these ciphers, as far as that is known.
+    pub(crate) fn ssh_for(&self, proposed: Option<&Ciphers>) -> Arc<server::Config> {
+        match (&self.fast, proposed) {
+            (Some(fast), Some(proposed)) if suits(&fast.preferred, proposed) => Arc::clone(fast),
             _ => Arc::clone(&self.ssh),
         }
     }

@@ -33,7 +33,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::BackendError;
-pub use program::{Command, Output, Program, ProgramInput, ProgramOutput, ProgramSpec, Pty, Signal, WindowSize};
+pub use program::{
+    Command, Output, Program, ProgramInput, ProgramOutput, ProgramSpec, Pty, Signal, WindowSize,
+};
 pub use progress::{Progress, ProgressSender, progress};
 
 /// A value that authentication handed over, and whether it must stay out of logs, labels and hooks.

@@ -3,6 +3,7 @@
 mod accept;
 mod drain;
 mod gate;
+mod kexinit;
 mod limits;
 mod wire;
 
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use drain::Drain;
 pub(crate) use gate::MESSAGE_OVERHEAD;
+pub(crate) use kexinit::Ciphers;
 pub use limits::Limits;
 pub(crate) use limits::{Place, Places, Refusal};
 pub(crate) use wire::{Wire, WireControl};

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::gate::ReadGate;
+use super::kexinit::{self, Ciphers, Proposal};
 
 /// A client that takes no byte for so long is gone. Generous, because a suspended `ssh` client (Ctrl-Z) takes none
 /// either; where keepalives are configured they notice sooner.
@@ -75,7 +76,7 @@ pub(crate) struct Wire {
     killed: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Runs while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Read already, by [`Wire::identify`].
+    /// Read already, by [`Wire::identify`] and [`Wire::proposed_ciphers`].
     early: Bytes,
     /// Bytes of what russh writes first that are sent already.
     sent: usize,
@@ -129,6 +130,23 @@ impl Wire {
         self.early = early.freeze();
         let line = self.early.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Ok(String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned())
+    }
+
+    /// The ciphers that the client proposes, if it says so in its first packet. Only to be asked of clients that send theirs
+    /// without waiting for ours; the login grace time bounds the wait for one that claims to be such a client.
+    pub(crate) async fn proposed_ciphers(&mut self) -> io::Result<Option<Ciphers>> {
+        let mut early = BytesMut::from(std::mem::take(&mut self.early));
+        let start = early.iter().position(|byte| *byte == b'\n').map_or(early.len(), |end| end + 1);
+        let ciphers = loop {
+            match kexinit::read(early.get(start..).unwrap_or_default()) {
+                Proposal::Ciphers(ciphers) => break Some(ciphers),
+                Proposal::Unreadable => break None,
+                Proposal::Incomplete if self.read_buf(&mut early).await? == 0 => break None,
+                Proposal::Incomplete => {}
+            }
+        };
+        self.early = early.freeze();
+        Ok(ciphers)
     }
 
     /// Fails once the stream is cut; registers for that moment otherwise.

@@ -5,13 +5,16 @@
 //!
 //! The order of our lists decides nothing: the *client's* first match wins (RFC 4253 section 7.1). OpenSSH's client
 //! prefers ChaCha20-Poly1305, which costs both ends two to four times as much as AES-GCM where the CPU has AES
-//! instructions. [`fastest_for`] therefore offers AES-GCM alone to clients known to have it.
+//! instructions. A client that proposes AES-GCM is therefore offered [`fastest`] alone. Its proposal is looked at first, so
+//! that one that is set to something else gets what it wants.
 
 use std::borrow::Cow;
 
 use containerssh_config::Ssh;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
+
+use crate::serve::Ciphers;
 
 /// Host keys and client keys alike (the list is also sent as `server-sig-algs`, RFC 8308 section 3.1).
 const KEYS: &[Algorithm] = &[
@@ -55,14 +58,14 @@ pub(crate) fn preferred(ssh: &Ssh) -> Result<Preferred, AlgorithmError> {
     })
 }
 
-/// The cheapest ciphers for a client that surely has them, if they are allowed here: see the module's text.
-///
-/// `client` is its identification string (RFC 4253 section 4.2).
-pub(crate) fn fastest_for(client: &str, allowed: &Preferred) -> Option<Preferred> {
-    // OpenSSH has had AES-GCM since 6.2 (2013), and none older can do our key exchanges.
-    if !client.starts_with("SSH-2.0-OpenSSH_") {
-        return None;
-    }
+/// Whether a client sends its proposal without waiting for ours, as RFC 4253 section 7.1 allows and OpenSSH does: by its
+/// identification string.
+pub(crate) fn proposes_first(client: &str) -> bool {
+    client.starts_with("SSH-2.0-OpenSSH_")
+}
+
+/// The cheapest of the allowed ciphers alone, if they are allowed at all: see the module's text.
+pub(crate) fn fastest(allowed: &Preferred) -> Option<Preferred> {
     let gcm: Vec<cipher::Name> = allowed
         .cipher
         .iter()
@@ -70,6 +73,11 @@ pub(crate) fn fastest_for(client: &str, allowed: &Preferred) -> Option<Preferred
         .filter(|name| [cipher::AES_128_GCM, cipher::AES_256_GCM].contains(name))
         .collect();
     (!gcm.is_empty()).then(|| Preferred { cipher: Cow::Owned(gcm), ..allowed.clone() })
+}
+
+/// Whether a client that proposes these ciphers can do with `offer`.
+pub(crate) fn suits(offer: &Preferred, proposed: &Ciphers) -> bool {
+    offer.cipher.iter().any(|name| proposed.contains(name.as_ref()))
 }
 
 fn names<'a, N>(
@@ -117,12 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn openssh_gets_aes_gcm_and_others_their_choice() {
-        let all = everything();
-        let fast = fastest_for("SSH-2.0-OpenSSH_9.2p1 Debian-2", &all).unwrap();
+    fn the_fastest_ciphers_are_those_with_hardware_behind_them() {
+        let fast = fastest(&everything()).unwrap();
         assert!(fast.cipher.iter().all(|name| name.as_ref().contains("gcm")));
-        assert!(fastest_for("SSH-2.0-PuTTY_0.78", &all).is_none());
         let chacha = preferred(&Ssh { ciphers: vec![Cipher::ChaCha20Poly1305], ..Ssh::default() }).unwrap();
-        assert!(fastest_for("SSH-2.0-OpenSSH_9.2p1", &chacha).is_none());
+        assert!(fastest(&chacha).is_none());
     }
 }

@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::algorithms::proposes_first;
 use super::guest::GuestSlot;
 use super::handler::{Handler, HandlerError};
 use super::messages;
@@ -206,7 +207,12 @@ async fn drive(connection: Arc<Connection>, mut wire: Wire) -> Result<(), Handle
     let deadline = connection.login_deadline();
     let handshake = async {
         let client = wire.identify(&snapshot.identification).await.map_err(russh::Error::from)?;
-        let config: Arc<server::Config> = snapshot.ssh_for(&client);
+        let proposed = if proposes_first(&client) {
+            wire.proposed_ciphers().await.map_err(russh::Error::from)?
+        } else {
+            None
+        };
+        let config: Arc<server::Config> = snapshot.ssh_for(proposed.as_ref());
         let _ = connection.client_version.set(client);
         run_stream(config, wire, Handler::new(Arc::clone(&connection))).await
     };

@@ -30,5 +30,5 @@ mod setup;
 mod waiting;
 
 pub use algorithms::AlgorithmError;
-pub(crate) use algorithms::{fastest_for, preferred};
+pub(crate) use algorithms::{fastest, preferred, suits};
 pub(crate) use connection::serve_connection;

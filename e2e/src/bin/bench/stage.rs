@@ -1,12 +1,17 @@
 //! The gateway that is measured.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use containerssh_e2e::ssh::Key;
-use containerssh_e2e::{Cluster, Gateway, Login, Namespace, policy};
+use containerssh_e2e::{Cluster, Gateway, Login, Namespace, policy, wait};
 use serde_json::json;
+use tokio::process::Command;
 
 const NAMESPACE: &str = "e2e-bench";
 const USER: &str = "bench";
+/// Gigabytes, to a store on the same machine.
+const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
 
 /// A gateway that records everything, and who logs in to it.
 pub(crate) struct Stage {
@@ -30,6 +35,20 @@ impl Stage {
         gateway.ready().await?;
         let login = Login::with_key(&gateway, USER, &key).await?;
         Ok(Self { cluster, namespace, gateway, login, _key: key })
+    }
+
+    /// Waits until the gateway's spool is empty.
+    pub(crate) async fn uploaded(&self) -> Result<()> {
+        let pod = self.gateway.pods().await?.pop().context("a gateway pod")?;
+        let ip = pod.status.and_then(|status| status.pod_ip).context("its address")?;
+        wait::until("the records to be uploaded", UPLOAD_DEADLINE, || async {
+            let output =
+                Command::new("curl").args(["-sf", &format!("http://{ip}:7000/status")]).output().await?;
+            let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            ensure!(status["spool"]["records"] == 0, "{status}");
+            Ok(())
+        })
+        .await
     }
 
     /// Removes it.

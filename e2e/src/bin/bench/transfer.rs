@@ -77,7 +77,9 @@ impl<'a> Session<'a> {
     async fn close(mut self) -> Result<()> {
         drop(self.master.stdin.take());
         self.master.wait().await?;
-        self.stage.gateway.no_guests().await
+        self.stage.gateway.no_guests().await?;
+        // The record of what was just moved is uploaded now, on the same cores: the next measurement waits for it.
+        self.stage.uploaded().await
     }
 }
 
