@@ -13,6 +13,9 @@ use crate::{Environment, wait};
 /// Who owns the fields that tests apply.
 const FIELD_MANAGER: &str = "e2e";
 
+/// The namespace controller looks again after half of the longest grace period in it, more than once if need be.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(240);
+
 /// Put on each namespace the tests make, so that what a killed run left can be found.
 const NAMESPACE_LABEL: &str = "containerssh-e2e";
 
@@ -141,17 +144,24 @@ impl Namespace {
         Ok(list.items.into_iter().filter_map(|secret| secret.metadata.name).collect())
     }
 
+    /// Asks for its removal, which goes on after the test: the namespace controller takes its time over pods with a long
+    /// grace period.
+    pub async fn discard(&self) -> Result<()> {
+        let namespaces: Api<KubeNamespace> = Api::all(self.cluster.client.clone());
+        match namespaces.delete(&self.name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 409 => Ok(()),
+            other => Ok(drop(other?)),
+        }
+    }
+
     /// Removes it and waits until it is gone.
     pub async fn remove(&self) -> Result<()> {
         let namespaces: Api<KubeNamespace> = Api::all(self.cluster.client.clone());
         if namespaces.get_opt(&self.name).await?.is_none() {
             return Ok(());
         }
-        match namespaces.delete(&self.name, &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 409 => {}
-            other => drop(other?),
-        }
-        wait::until(&format!("namespace {} to be gone", self.name), Duration::from_secs(120), || async {
+        self.discard().await?;
+        wait::until(&format!("namespace {} to be gone", self.name), REMOVAL_DEADLINE, || async {
             ensure!(namespaces.get_opt(&self.name).await?.is_none(), "it is still there");
             Ok(())
         })

@@ -68,7 +68,7 @@ async fn the_smallest_gateway_gets_all_it_needs_and_deletion_removes_it() -> Res
     again.ready().await?;
     let status = again.get().await?.data["status"].clone();
     ensure!(status["hostKeyFingerprints"][0] == json!(fingerprint), "the host keys changed: {status}");
-    namespace.remove().await
+    namespace.discard().await
 }
 
 #[tokio::test]
@@ -100,8 +100,8 @@ async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
     .await?;
     gateway.delete().await?;
     ensure!(children(&guests.name).await?.is_empty(), "left: {:?}", children(&guests.name).await?);
-    guests.remove().await?;
-    namespace.remove().await
+    guests.discard().await?;
+    namespace.discard().await
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn what_is_wrong_is_refused_or_named_in_a_condition() -> Result<()> {
     .await?;
     let message = bad_pod.wait_condition("Accepted", "False").await?;
     ensure!(message.contains("no-such-volume"), "{message}");
-    namespace.remove().await
+    namespace.discard().await
 }
 
 /// Each object's name and resourceVersion, so that a write shows.
@@ -197,7 +197,7 @@ async fn applying_the_same_again_changes_nothing() -> Result<()> {
     gateway.ready().await?;
     let after = versions(&namespace.name).await?;
     ensure!(before == after, "changed: {before:?} -> {after:?}");
-    namespace.remove().await
+    namespace.discard().await
 }
 
 #[tokio::test]
@@ -264,7 +264,7 @@ async fn a_policy_decides_what_is_recorded_and_a_change_needs_no_restart() -> Re
     ensure!(gateway.pods().await?.iter().any(|now| now.name_any() == pod), "the gateway was restarted");
     drop(live.stdin.take());
     ensure!(live.wait().await?.success(), "the live session was cut");
-    namespace.remove().await
+    namespace.discard().await
 }
 
 fn policies(cluster: &Cluster) -> Api<DynamicObject> {

@@ -54,3 +54,20 @@ containerssh_log::codes! {
         OPERATOR_EVENT_FAILED = "A Kubernetes Event could not be published. Nothing else is affected.";
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// `UPDATE_CODES=1 cargo test -p containerssh-operator every_code` writes the document anew.
+    #[test]
+    fn every_code_is_explained_in_the_document() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CODES-operator.md");
+        let text = containerssh_log::codes::markdown(
+            "Message codes of the operator",
+            &[("Operator", super::code::TABLE)],
+        );
+        if std::env::var_os("UPDATE_CODES").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), text);
+    }
+}

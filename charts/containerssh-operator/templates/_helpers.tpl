@@ -74,7 +74,7 @@ are marked.
   verbs: [get, list, watch, create, patch, delete]
 # What it refers to.
 - apiGroups: [""]
-  resources: [configmaps, persistentvolumeclaims]
+  resources: [configmaps]
   verbs: [get, list, watch]
 # Its pods: the operator lists them and has the API server check pod templates by a dry run of create; gateways
 # (handed on) start, watch and end users' pods.
@@ -85,10 +85,6 @@ are marked.
 - apiGroups: [""]
   resources: [pods/exec]
   verbs: [get, create]
-# Handed on: why a pod does not start is told by its Events.
-- apiGroups: [""]
-  resources: [events]
-  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

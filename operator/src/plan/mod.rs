@@ -179,8 +179,10 @@ pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
     if let Some(account) = rbac::service_account(inputs) {
         children.push(Child::new(ChildKind::ServiceAccount, &account)?);
     }
-    children.push(Child::new(ChildKind::Role, &rbac::role(inputs))?);
-    children.push(Child::new(ChildKind::RoleBinding, &rbac::role_binding(inputs))?);
+    for (role, binding) in rbac::roles(inputs) {
+        children.push(Child::new(ChildKind::Role, &role)?);
+        children.push(Child::new(ChildKind::RoleBinding, &binding)?);
+    }
     children.push(Child::new(ChildKind::Secret, &config_secret(inputs, &config)?)?);
     if let Some(policy) = network::network_policy(inputs) {
         children.push(Child::new(ChildKind::NetworkPolicy, &policy)?);

@@ -30,25 +30,34 @@ pub fn service_account_name(inputs: &Inputs) -> String {
     chosen.unwrap_or_else(|| format!("{}-gateway", inputs.owner.name.name))
 }
 
-/// The Role in the namespace of the users' pods.
-pub fn role(inputs: &Inputs) -> Role {
-    Role {
-        metadata: inputs.meta_in(inputs.pods_namespace(), &role_name(inputs)),
-        rules: Some(vec![
-            rule("", &["pods"], &["create", "delete", "get", "list", "watch"]),
-            // Over WebSocket the apiserver asked for `get` until 1.34 and asks for `create` since 1.35.
-            rule("", &["pods/exec"], &["create", "get"]),
-        ]),
+/// The Roles with their bindings: one in the namespace of the users' pods, and if that is another one than the gateway's, one
+/// to see the gateway's own pods, whose absence tells the sweep that a peer has died.
+pub fn roles(inputs: &Inputs) -> Vec<(Role, RoleBinding)> {
+    let (namespace, name) = (inputs.owner.namespace(), &inputs.owner.name.name);
+    let guests = vec![
+        rule("", &["pods"], &["create", "delete", "get", "list", "watch"]),
+        // Over WebSocket the apiserver asked for `get` until 1.34 and asks for `create` since 1.35.
+        rule("", &["pods/exec"], &["create", "get"]),
+    ];
+    if inputs.pods_namespace() == namespace {
+        return vec![granted(inputs, namespace, &format!("{name}-gateway"), guests)];
     }
+    vec![
+        // Gateways of one name in several namespaces may share a namespace of pods.
+        granted(inputs, inputs.pods_namespace(), &format!("{namespace}-{name}-gateway"), guests),
+        granted(inputs, namespace, &format!("{name}-gateway"), vec![rule("", &["pods"], &["get"])]),
+    ]
 }
 
-pub fn role_binding(inputs: &Inputs) -> RoleBinding {
-    RoleBinding {
-        metadata: inputs.meta_in(inputs.pods_namespace(), &role_name(inputs)),
+/// A Role and its binding to the gateway's account.
+fn granted(inputs: &Inputs, namespace: &str, name: &str, rules: Vec<PolicyRule>) -> (Role, RoleBinding) {
+    let role = Role { metadata: inputs.meta_in(namespace, name), rules: Some(rules) };
+    let binding = RoleBinding {
+        metadata: inputs.meta_in(namespace, name),
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "Role".to_owned(),
-            name: role_name(inputs),
+            name: name.to_owned(),
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
@@ -56,17 +65,8 @@ pub fn role_binding(inputs: &Inputs) -> RoleBinding {
             namespace: Some(inputs.owner.namespace().to_owned()),
             ..Subject::default()
         }]),
-    }
-}
-
-/// Gateways of one name in several namespaces may share a namespace of pods.
-fn role_name(inputs: &Inputs) -> String {
-    let (namespace, name) = (inputs.owner.namespace(), &inputs.owner.name.name);
-    if inputs.pods_namespace() == namespace {
-        format!("{name}-gateway")
-    } else {
-        format!("{namespace}-{name}-gateway")
-    }
+    };
+    (role, binding)
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {

@@ -53,6 +53,6 @@ impl Stage {
 
     /// Removes it.
     pub(crate) async fn clear(self) -> Result<()> {
-        self.namespace.remove().await
+        self.namespace.discard().await
     }
 }
