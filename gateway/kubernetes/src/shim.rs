@@ -24,6 +24,10 @@
 //! sent before it has come, so a terminal has nothing to echo in front of it. What else comes before it (a loader's
 //! complaint) is passed on.
 //!
+//! # The farewell
+//! The parent's last act is a line on the standard error with the program's exit status, which is taken out again
+//! ([`crate::exec`]): the cluster's own word for it is sometimes wrong.
+//!
 //! Works with dash, busybox ash, and bash under either name; the tests run it with each that the machine has.
 
 use std::collections::BTreeMap;
@@ -38,6 +42,9 @@ const NAME: &str = "containerssh";
 
 /// What every announcement begins with.
 const PREFIX: &str = "containerssh-start:";
+
+/// What the parent's last line begins with: see [`crate::exec`]'s `farewell`.
+const FAREWELL: &str = "containerssh-exit:";
 
 /// Where sftp-server is in Debian and Arch, in Fedora and FreeBSD's layout, and in Alpine and SUSE: tried in this order
 /// for the one default that everybody inherits from ContainerSSH.
@@ -71,6 +78,8 @@ pub(crate) struct Launch {
     pub(crate) argv: Vec<String>,
     /// How the announcement looks.
     pub(crate) marker: Marker,
+    /// How the parent's last line begins; `None` with a terminal, where there is no parent.
+    pub(crate) farewell: Option<String>,
 }
 
 /// Finds the announcement of one program.
@@ -131,7 +140,8 @@ pub(crate) fn launch(
     if argv.iter().any(|word| word.contains('\0')) {
         return Err(BackendError::ProgramFailed("The command contains a NUL character.".to_owned()));
     }
-    Ok(Launch { argv, marker: Marker::new(token) })
+    let farewell = spec.pty.is_none().then(|| format!("{FAREWELL}{token}:"));
+    Ok(Launch { argv, marker: Marker::new(token), farewell })
 }
 
 /// The program itself: how the script chooses it and the words it chooses from.
@@ -164,7 +174,10 @@ fn announce(token: &str) -> String {
 }
 
 fn parent(token: &str) -> String {
-    format!("{}exec 3>&2 2>/dev/null\n(exec 2>&3 3>&-; exec \"$@\")\nexit $?", announce(token))
+    format!(
+        "{}exec 3>&2 2>/dev/null\n(exec 2>&3 3>&-; exec \"$@\")\nset -- $?\necho '{FAREWELL}{token}:'\"$1\" >&3\nexit \"$1\"",
+        announce(token)
+    )
 }
 
 fn terminal(size: WindowSize, token: &str) -> String {

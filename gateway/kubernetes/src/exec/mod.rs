@@ -10,6 +10,7 @@
 
 mod channel;
 mod connection;
+mod farewell;
 mod input;
 mod output;
 mod reader;

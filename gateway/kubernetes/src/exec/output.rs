@@ -9,6 +9,7 @@ use containerssh_backend::{BackendError, Output, ProgramOutput};
 use tokio::time::{Instant, timeout_at};
 
 use super::channel;
+use super::farewell::Farewell;
 use super::reader::{Piece, Reader};
 use super::start::Running;
 use super::status::{MAX_STATUS, Verdict, verdict};
@@ -26,13 +27,25 @@ pub(crate) struct Receiver {
     /// The status as far as it has come.
     status: Vec<u8>,
     verdict: Option<(Verdict, Instant)>,
+    /// Brings the exit status in the parent's own hand, if the program has a parent.
+    farewell: Option<Farewell>,
+    /// The end, while something held back is given out before it.
+    finished: Option<Result<Output, BackendError>>,
     /// Set once the program is known to have started.
     running: Option<Arc<Running>>,
 }
 
 impl Receiver {
-    pub(super) fn new(reader: Reader) -> Self {
-        Self { reader, early: VecDeque::new(), status: Vec::new(), verdict: None, running: None }
+    pub(super) fn new(reader: Reader, farewell: Option<Farewell>) -> Self {
+        Self {
+            reader,
+            early: VecDeque::new(),
+            status: Vec::new(),
+            verdict: None,
+            farewell,
+            finished: None,
+            running: None,
+        }
     }
 
     /// The program has started; `early` is what it has written so far.
@@ -58,8 +71,30 @@ impl Receiver {
 
     /// The connection has ended, because of `reason` if one is known.
     fn end(&mut self, reason: Option<&dyn std::error::Error>) -> Result<Output, BackendError> {
+        let result = self.result(reason);
+        let held = self.farewell.as_mut().map(Farewell::rest).unwrap_or_default();
+        if held.is_empty() {
+            return result;
+        }
+        // It was the program's after all.
+        self.finished = Some(result);
+        Ok(Output::Stderr(held))
+    }
+
+    fn result(&mut self, reason: Option<&dyn std::error::Error>) -> Result<Output, BackendError> {
+        let own = self.farewell.as_ref().map(Farewell::status);
         let result = match (self.verdict.take(), reason) {
-            (Some((Verdict::Exited(code), _)), _) => Ok(Output::Exit(code)),
+            (Some((Verdict::Exited(code), _)), _) => match own {
+                // The program has no parent; the cluster's word is all there is.
+                None => Ok(Output::Exit(code)),
+                Some(Some(own)) => Ok(Output::Exit(own)),
+                // The parent was killed.
+                Some(None) if code != 0 => Ok(Output::Exit(code)),
+                Some(None) => Err(BackendError::StreamBroken(
+                    "The program's exit status is unknown: the cluster reports success, but the end of its output was lost."
+                        .to_owned(),
+                )),
+            },
             (Some((Verdict::Failed(message), _)), _) => match &self.running {
                 // It is known to have run.
                 Some(running) if running.group().is_some() => Err(BackendError::StreamBroken(message)),
@@ -85,6 +120,9 @@ impl ProgramOutput for Receiver {
         if let Some(output) = self.early.pop_front() {
             return Ok(output);
         }
+        if let Some(finished) = self.finished.take() {
+            return finished;
+        }
         loop {
             let piece = match &self.verdict {
                 None => self.reader.next().await,
@@ -100,7 +138,15 @@ impl ProgramOutput for Receiver {
             };
             match piece.channel {
                 channel::STDOUT if !piece.data.is_empty() => return Ok(Output::Stdout(piece.data)),
-                channel::STDERR if !piece.data.is_empty() => return Ok(Output::Stderr(piece.data)),
+                channel::STDERR => {
+                    let data = match &mut self.farewell {
+                        Some(farewell) => farewell.take(piece.data),
+                        None => piece.data,
+                    };
+                    if !data.is_empty() {
+                        return Ok(Output::Stderr(data));
+                    }
+                }
                 channel::STATUS => self.take_status(&piece)?,
                 _ => {}
             }

@@ -35,7 +35,7 @@ pub(crate) async fn run(
             }
         }
     };
-    let (finished, ()) = tokio::join!(collect(Receiver::new(reader)), feed);
+    let (finished, ()) = tokio::join!(collect(Receiver::new(reader, None)), feed);
     finished
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use containerssh_backend::{BackendError, Output, Program, ProgramOutput, Pty, WindowSize};
 
+use super::farewell::Farewell;
 use super::input::Input;
 use super::output::Receiver;
 use super::request::Streams;
@@ -94,7 +95,7 @@ pub(crate) async fn start(
     remains: Remains,
 ) -> Result<Program, StartError> {
     let terminal = pty.is_some();
-    let (mut receiver, writer) = exec(target, &launch.argv, pty).await?;
+    let (mut receiver, writer) = exec(target, &launch.argv, pty, launch.farewell.clone()).await?;
 
     let mut preamble = BytesMut::new();
     let mut errors = Vec::new();
@@ -141,19 +142,24 @@ pub(crate) async fn direct(
     pty: &Pty,
     remains: Remains,
 ) -> Result<Program, StartError> {
-    let (receiver, writer) = exec(target, argv, Some(pty)).await?;
+    let (receiver, writer) = exec(target, argv, Some(pty), None).await?;
     let running = Running::new(None, true, remains);
     Ok(program(receiver.running(VecDeque::new(), Arc::clone(&running)), writer, running))
 }
 
-async fn exec(target: &Target, argv: &[String], pty: Option<&Pty>) -> Result<(Receiver, Writer), StartError> {
+async fn exec(
+    target: &Target,
+    argv: &[String],
+    pty: Option<&Pty>,
+    farewell: Option<String>,
+) -> Result<(Receiver, Writer), StartError> {
     let streams = Streams { stdin: true, terminal: pty.is_some() };
     let (reader, writer) = connection::open(target, argv, streams).await?;
     if let Some(WindowSize { columns: columns @ 1.., rows: rows @ 1.., .. }) = pty.map(|pty| pty.size) {
         // A connection that is closed already is the reader's to report.
         let _ = writer.resize(columns, rows).await;
     }
-    Ok((Receiver::new(reader), writer))
+    Ok((Receiver::new(reader, farewell.map(Farewell::new)), writer))
 }
 
 fn program(output: Receiver, writer: Writer, running: Arc<Running>) -> Program {

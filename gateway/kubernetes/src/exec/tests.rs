@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::connection::split;
+use super::farewell::Farewell;
 use super::output::Receiver;
 use super::reader::{ReadError, Reader};
 use super::writer::Writer;
@@ -41,7 +42,7 @@ async fn output_errors_and_status_come_in_order_and_empty_messages_are_skipped()
         server.send(message(channel, data)).await.unwrap();
     }
     server.close(None).await.unwrap();
-    let mut receiver = Receiver::new(reader);
+    let mut receiver = Receiver::new(reader, None);
     assert_eq!(receiver.next().await.unwrap(), Output::Stdout(Bytes::from_static(b"out")));
     assert_eq!(receiver.next().await.unwrap(), Output::Stderr(Bytes::from_static(b"err")));
     assert_eq!(receiver.next().await.unwrap(), Output::Exit(0));
@@ -53,7 +54,7 @@ async fn output_behind_the_status_is_not_lost() {
     server.send(message(channel::STATUS, SUCCESS)).await.unwrap();
     server.send(message(channel::STDOUT, b"late")).await.unwrap();
     server.close(None).await.unwrap();
-    let mut receiver = Receiver::new(reader);
+    let mut receiver = Receiver::new(reader, None);
     assert_eq!(receiver.next().await.unwrap(), Output::Stdout(Bytes::from_static(b"late")));
     assert_eq!(receiver.next().await.unwrap(), Output::Exit(0));
 }
@@ -63,7 +64,7 @@ async fn a_connection_that_stays_open_behind_the_status_does_not_hold_the_verdic
     let (reader, _writer, mut server) = pair().await;
     server.send(message(channel::STATUS, SUCCESS)).await.unwrap();
     let begun = Instant::now();
-    assert_eq!(Receiver::new(reader).next().await.unwrap(), Output::Exit(0));
+    assert_eq!(Receiver::new(reader, None).next().await.unwrap(), Output::Exit(0));
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
@@ -76,7 +77,7 @@ async fn an_end_without_a_status_is_never_a_success() {
             server.close(None).await.unwrap();
         }
         drop(server);
-        let mut receiver = Receiver::new(reader);
+        let mut receiver = Receiver::new(reader, None);
         assert_eq!(receiver.next().await.unwrap(), Output::Stdout(Bytes::from_static(b"half")));
         let error = receiver.next().await.unwrap_err();
         assert!(
@@ -86,12 +87,32 @@ async fn an_end_without_a_status_is_never_a_success() {
     }
 }
 
+/// What the API server makes of a kubelet's stream that ended early.
+#[tokio::test]
+async fn a_success_without_the_parents_farewell_is_none() {
+    let farewell = || Some(Farewell::new("bye:".to_owned()));
+    let (reader, _writer, mut server) = pair().await;
+    server.send(message(channel::STATUS, SUCCESS)).await.unwrap();
+    server.close(None).await.unwrap();
+    let error = Receiver::new(reader, farewell()).next().await.unwrap_err();
+    assert!(matches!(error, BackendError::StreamBroken(_)), "{error}");
+
+    let (reader, _writer, mut server) = pair().await;
+    server.send(message(channel::STDERR, b"err\nbye:4")).await.unwrap();
+    server.send(message(channel::STDERR, b"2\n")).await.unwrap();
+    server.send(message(channel::STATUS, SUCCESS)).await.unwrap();
+    server.close(None).await.unwrap();
+    let mut receiver = Receiver::new(reader, farewell());
+    assert_eq!(receiver.next().await.unwrap(), Output::Stderr(Bytes::from_static(b"err\n")));
+    assert_eq!(receiver.next().await.unwrap(), Output::Exit(42), "the parent knows better");
+}
+
 #[tokio::test]
 async fn half_a_status_is_none() {
     let (reader, _writer, mut server) = pair().await;
     server.send(message(channel::STATUS, &SUCCESS[..20])).await.unwrap();
     server.close(None).await.unwrap();
-    assert!(Receiver::new(reader).next().await.is_err());
+    assert!(Receiver::new(reader, None).next().await.is_err());
 }
 
 #[tokio::test]
@@ -101,7 +122,7 @@ async fn a_status_without_end_is_refused() {
         tokio::spawn(
             async move { while server.send(message(channel::STATUS, &[b' '; 8192])).await.is_ok() {} },
         );
-    let error = Receiver::new(reader).next().await.unwrap_err();
+    let error = Receiver::new(reader, None).next().await.unwrap_err();
     assert!(matches!(&error, BackendError::ProgramFailed(_) | BackendError::StreamBroken(_)), "{error}");
     drop(writer);
     endless.await.unwrap();
@@ -175,7 +196,7 @@ async fn a_program_that_takes_no_input_still_gives_its_output() {
         sink.close().await.unwrap();
         std::future::pending::<()>().await;
     });
-    let mut receiver = Receiver::new(reader);
+    let mut receiver = Receiver::new(reader, None);
     let mut received = 0;
     loop {
         match receiver.next().await.unwrap() {
@@ -286,7 +307,7 @@ async fn a_receiver_gives_early_output_first() {
     server.send(message(channel::STDOUT, b"second")).await.unwrap();
     let running = super::start::Running::unknown(crate::guest::Remains::of(crate::testing::target()));
     let early = VecDeque::from([Output::Stdout(Bytes::from_static(b"first"))]);
-    let mut receiver = Receiver::new(reader).running(early, running);
+    let mut receiver = Receiver::new(reader, None).running(early, running);
     assert_eq!(receiver.next().await.unwrap(), Output::Stdout(Bytes::from_static(b"first")));
     assert_eq!(receiver.next().await.unwrap(), Output::Stdout(Bytes::from_static(b"second")));
 }

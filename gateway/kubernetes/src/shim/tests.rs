@@ -51,7 +51,8 @@ fn process(shell: &[&str], argv: &[String]) -> Process {
     process
 }
 
-/// Runs to the end with `input`; standard output without the announcement.
+/// Runs to the end with `input`; standard output without the announcement, standard error without the farewell, which must
+/// say what the exit status says.
 fn run(shell: &[&str], launch: &Launch, input: &[u8]) -> Output {
     let mut child = process(shell, &launch.argv).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -61,6 +62,14 @@ fn run(shell: &[&str], launch: &Launch, input: &[u8]) -> Output {
     writer.join().unwrap();
     let announcement = launch.marker.find(&output.stdout).expect("an announcement");
     output.stdout.drain(announcement.start..announcement.end);
+    if let (Some(farewell), Some(code)) = (&launch.farewell, output.status.code())
+        && announcement.group.is_some()
+    {
+        let line = format!("{farewell}{code}\n");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(errors.ends_with(&line), "no farewell {line:?} in {errors:?}");
+        output.stderr.truncate(output.stderr.len() - line.len());
+    }
     output
 }
 
@@ -224,7 +233,8 @@ fn signals_end_the_program_and_not_the_report() {
             assert!(sent.status.success(), "{shell:?} {name}: {}", String::from_utf8_lossy(&sent.stderr));
             let output = child.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(code), "{shell:?} {name}");
-            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{shell:?} {name}");
+            let farewell = format!("{}{code}\n", launch.farewell.as_deref().unwrap());
+            assert_eq!(String::from_utf8_lossy(&output.stderr), farewell, "{shell:?} {name}");
         }
     }
 }
