@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use containerssh_backend::{BackendError, Output, Program, ProgramOutput, Pty, WindowSize};
+use tokio::time::Instant;
 
 use super::farewell::Farewell;
 use super::input::Input;
@@ -42,6 +43,7 @@ impl From<BackendError> for StartError {
 #[derive(Debug)]
 pub(crate) struct Running {
     ended: AtomicBool,
+    since: Instant,
     group: Option<u32>,
     terminal: bool,
     remains: Remains,
@@ -49,7 +51,7 @@ pub(crate) struct Running {
 
 impl Running {
     fn new(group: Option<u32>, terminal: bool, remains: Remains) -> Arc<Self> {
-        Arc::new(Self { ended: AtomicBool::new(false), group, terminal, remains })
+        Arc::new(Self { ended: AtomicBool::new(false), since: Instant::now(), group, terminal, remains })
     }
 
     #[cfg(test)]
@@ -64,6 +66,11 @@ impl Running {
 
     pub(crate) fn is_over(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// When its start was seen.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(crate) fn group(&self) -> Option<u32> {
