@@ -150,7 +150,7 @@ impl Namespace {
         let namespaces: Api<KubeNamespace> = Api::all(self.cluster.client.clone());
         match namespaces.delete(&self.name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 409 => Ok(()),
-            other => Ok(drop(other?)),
+            other => other.map(drop).map_err(Into::into),
         }
     }
 
