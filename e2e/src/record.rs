@@ -32,6 +32,13 @@ impl Record {
         Ok(Self { connection_id, object, messages })
     }
 
+    /// An error unless it reaches to the end of its connection.
+    pub fn expect_whole(&self) -> Result<()> {
+        let last = self.messages.last().map(|message| &message.payload);
+        ensure!(matches!(last, Some(Payload::Disconnect)), "the record is not whole: it ends with {last:?}");
+        Ok(())
+    }
+
     /// All bytes of one stream, in order, over all channels.
     pub fn io(&self, wanted: IoStream) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -4,7 +4,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use containerssh_auditlog::Payload;
 use containerssh_e2e::bytes::unique;
 use containerssh_e2e::fixture::{Shared, USER};
 use containerssh_e2e::gateway::guest_template;
@@ -54,11 +53,7 @@ async fn an_image_that_does_not_exist_is_named_to_the_user_and_leaves_nothing() 
     gateway.no_guests().await?;
     let prefix = format!("{}/noimage/", shared.namespace.name);
     let record = record::find(&shared.cluster, &prefix, &marker).await?;
-    ensure!(
-        matches!(record.messages.last().map(|message| &message.payload), Some(Payload::Disconnect)),
-        "the record is not whole"
-    );
-    Ok(())
+    record.expect_whole()
 }
 
 #[tokio::test]
@@ -127,11 +122,7 @@ async fn a_pod_deleted_mid_session_ends_it_with_a_word_and_a_whole_record() -> R
     gateway.no_guests().await?;
     let prefix = format!("{}/deleted/", shared.namespace.name);
     let record = record::find(&shared.cluster, &prefix, &marker).await?;
-    ensure!(
-        matches!(record.messages.last().map(|message| &message.payload), Some(Payload::Disconnect)),
-        "the record is not whole"
-    );
-    Ok(())
+    record.expect_whole()
 }
 
 #[tokio::test]
@@ -148,11 +139,7 @@ async fn a_client_that_is_killed_leaves_no_pod_and_a_whole_record() -> Result<()
     gateway.no_guests().await?;
     let prefix = format!("{}/killed/", shared.namespace.name);
     let record = record::find(&shared.cluster, &prefix, &marker).await?;
-    ensure!(
-        matches!(record.messages.last().map(|message| &message.payload), Some(Payload::Disconnect)),
-        "the record is not whole"
-    );
-    Ok(())
+    record.expect_whole()
 }
 
 #[tokio::test]
