@@ -1,0 +1,122 @@
+//! `audit`: what is recorded, where the record goes, and what happens when it cannot.
+
+mod file;
+mod intercept;
+mod s3;
+mod spool;
+
+pub use file::FileStorage;
+pub use intercept::Intercept;
+pub use s3::{S3, S3Metadata};
+pub use spool::{OnFull, Spool};
+
+use serde::{Deserialize, Serialize};
+
+use crate::parse::Problems;
+use crate::value::keyword::keyword_enum;
+
+keyword_enum! {
+    /// `audit.format`
+    #[derive(Default)]
+    pub enum AuditFormat {
+        /// Nothing is recorded.
+        #[default]
+        None = "none",
+        /// ContainerSSH's binary format.
+        Binary = "binary",
+    }
+    refused {
+        "asciinema" => "is not supported by this version: record \"binary\" and convert with containerssh-auditlog-tool",
+        "audit" => "is the old name of \"binary\": use that",
+    }
+}
+
+keyword_enum! {
+    /// `audit.storage`
+    #[derive(Default)]
+    pub enum AuditStorage {
+        /// Nowhere.
+        #[default]
+        None = "none",
+        /// Files in `audit.file.directory`.
+        File = "file",
+        /// Objects in an S3 bucket.
+        S3 = "s3",
+    }
+}
+
+keyword_enum! {
+    /// `audit.onFailure`: what happens to a session that can no longer be recorded.
+    #[derive(Default)]
+    pub enum OnFailure {
+        /// It ends.
+        #[default]
+        Deny = "deny",
+        /// It goes on, and the gap is recorded once that is possible again.
+        Allow = "allow",
+    }
+}
+
+/// `audit`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Audit {
+    /// Whether anything is recorded.
+    pub enable: bool,
+    /// In which format.
+    pub format: AuditFormat,
+    /// Where to.
+    pub storage: AuditStorage,
+    /// For storage `file`.
+    pub file: FileStorage,
+    /// For storage `s3`.
+    pub s3: S3,
+    /// Which contents are recorded, besides what happened.
+    pub intercept: Intercept,
+    /// What happens to a session that can no longer be recorded.
+    pub on_failure: OnFailure,
+    /// The store between the session and its destination.
+    pub spool: Spool,
+    /// Which policy this section comes from. Recorded, never interpreted.
+    pub policy: AuditPolicyInfo,
+}
+
+/// `audit.policy`: opaque to the gateway; stands in S3 metadata, metrics and status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AuditPolicyInfo {
+    /// Hash of the effective policy.
+    pub hash: String,
+    /// Names of the policies it was made from.
+    pub sources: Vec<String>,
+}
+
+impl Audit {
+    /// Whether records are written at all.
+    #[must_use]
+    pub fn is_recording(&self) -> bool {
+        self.enable && self.format != AuditFormat::None && self.storage != AuditStorage::None
+    }
+
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        if !self.enable {
+            return;
+        }
+        // Each of the three switches alone would silently record nothing; ContainerSSH's default is that.
+        if self.format == AuditFormat::None {
+            problems.invalid(
+                "audit.format",
+                "is none, so nothing would be recorded: set it, or set audit.enable to false",
+            );
+        }
+        match self.storage {
+            AuditStorage::None => problems.invalid(
+                "audit.storage",
+                "is none, so nothing would be recorded: set it, or set audit.enable to false",
+            ),
+            AuditStorage::File => self.file.check(problems),
+            AuditStorage::S3 => self.s3.check(problems),
+        }
+        self.spool.check(problems);
+    }
+}
