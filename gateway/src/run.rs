@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Health, Metrics, SharedRegistry};
+use crate::admin::{self, Health, Metrics, ProcessCollector, SharedRegistry};
 use crate::reload::{Assemble, Follower, Loaded};
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
@@ -165,6 +165,7 @@ impl Parts {
     async fn start(config: &Config, log: containerssh_log::Handle) -> anyhow::Result<Self> {
         let host_keys = hostkeys::load(&config.ssh.hostkeys)?;
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(ProcessCollector));
         let metrics = Metrics::register(&mut registry);
         let backend = KubernetesBackend::start(&config.kubernetes, cluster_identity(), &mut registry).await?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 mod health;
 mod metrics;
+mod process;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use health::{Health, check};
 pub(crate) use metrics::AuthType;
 pub use metrics::Metrics;
+pub(crate) use process::ProcessCollector;
 
 /// Metrics of all crates. Locked while one registers or a scrape reads, never by what is measured.
 pub type SharedRegistry = Arc<Mutex<Registry>>;
