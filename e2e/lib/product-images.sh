@@ -19,7 +19,7 @@ build_programs() {
         cd "$E2E_DIR/.." || exit
         env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --quiet --release --locked --target "$target" \
             --config "target.$target.rustflags = ['-C', 'target-feature=+crt-static']" \
-            -p containerssh-gateway -p containerssh-operator -p containerssh-auditlog -p containerssh-e2e
+            -p containerssh-gateway -p containerssh-operator -p containerssh-auditlog-tool -p containerssh-e2e
     )
 }
 

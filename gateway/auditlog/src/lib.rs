@@ -1,4 +1,4 @@
-//! ContainerSSH audit logs: record types, FORMAT v1 and v2 codec, asciicast, and the tool that reads them.
+//! ContainerSSH audit logs: record types, FORMAT v1 and v2 codec, asciicast.
 //!
 //! An audit log is a 40-byte [`header()`] and gzip around CBOR records. What this crate offers follows a record's way:
 //!
@@ -11,7 +11,7 @@
 //! - [`Encoder`] appends records to a buffer, byte for byte as ContainerSSH writes them.
 //! - [`member`] turns a buffer into one complete gzip member; [`recover`] mends a file that lacks its end.
 //! - [`Decoder`] reads what any ContainerSSH has written, whole or damaged.
-//! - [`tool`] is the command line program; [`asciicast`] what it exports for players.
+//! - [`asciicast`] is what players take. The command line program is a crate of its own, containerssh-auditlog-tool.
 //!
 //! No network, no async runtime: the gateway's recorder and the command line tool both build on it.
 
@@ -27,7 +27,6 @@ mod message;
 mod payload;
 pub mod recover;
 pub mod text;
-pub mod tool;
 
 pub use cbor::split::{Damage, MAX_RECORD};
 pub use cbor::value::Value;

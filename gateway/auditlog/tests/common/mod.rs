@@ -22,7 +22,10 @@ pub const RECORDED: [&str; 5] =
     ["v1-shell", "v2-exec", "v2-kubernetes-exec", "v2-pty-shell", "v2-reverse-forward"];
 
 pub fn vector_path(name: &str, extension: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(format!("{name}.{extension}"))
+    // The tests of the tool beside this crate include this file.
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../auditlog/tests/vectors")
+        .join(format!("{name}.{extension}"))
 }
 
 pub fn vector(name: &str) -> Vec<u8> {

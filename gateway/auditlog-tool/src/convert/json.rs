@@ -2,12 +2,10 @@
 
 use std::io;
 
+use containerssh_auditlog::{DecodeError, Message};
 use serde::Serialize;
 use serde_json::Serializer;
 use serde_json::ser::{CompactFormatter, Formatter};
-
-use crate::decode::DecodeError;
-use crate::message::Message;
 
 use super::View;
 

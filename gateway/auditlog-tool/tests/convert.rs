@@ -1,4 +1,4 @@
-//! The programs themselves, as users run them.
+//! The programs themselves, as users run them: converting.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,7 @@
     reason = "a test fails by panicking; clippy.toml exempts test functions, not their helpers"
 )]
 
+#[path = "../../auditlog/tests/common/mod.rs"]
 mod common;
 
 use std::io::Write;

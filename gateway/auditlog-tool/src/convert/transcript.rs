@@ -11,12 +11,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use containerssh_auditlog::text::{Joiner, visible};
+use containerssh_auditlog::{DecodeError, IoStream, Message, Payload};
 use jiff::Timestamp;
-
-use crate::decode::DecodeError;
-use crate::message::{IoStream, Message};
-use crate::payload::Payload;
-use crate::text::{Joiner, visible};
 
 use super::View;
 

@@ -2,18 +2,19 @@
 
 use std::fmt;
 
-use crate::asciicast::{Cast, Survey};
-use crate::decode::{DecodeError, Decoder};
-use crate::message::Message;
-use crate::text::visible;
+use containerssh_auditlog::asciicast::{Cast, Survey};
+use containerssh_auditlog::text::visible;
+use containerssh_auditlog::{DecodeError, Message};
 
-use super::files::Reader;
-use super::{ToolError, View};
+use crate::error::ToolError;
+use crate::input::Input;
+
+use super::View;
 
 /// The user has to choose a channel.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}; {channels}")]
-pub(super) struct ChannelError {
+pub(crate) struct ChannelError {
     reason: String,
     channels: Channels,
 }
@@ -37,13 +38,13 @@ impl fmt::Display for Channels {
     }
 }
 
-pub(super) fn survey(decoder: Decoder<Reader>) -> Result<Survey, ToolError> {
+pub(super) fn survey(input: &mut Input) -> Result<Survey, ToolError> {
     let mut survey = Survey::default();
-    for item in decoder {
+    for item in input.decoder()? {
         match item {
             Ok(message) => survey.push(&message),
             Err(error @ DecodeError::Io(_)) => {
-                return Err(ToolError::Read { name: "the log".to_owned(), error });
+                return Err(ToolError::Read { name: input.name().to_owned(), error });
             }
             // Counted and reported when the cast is written.
             Err(_) => {}

@@ -1,0 +1,24 @@
+//! Why a subcommand gives up.
+
+use std::io;
+
+use containerssh_auditlog::{DecodeError, HeaderError};
+
+/// Nothing more can be done. Each message names the file and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolError {
+    #[error("cannot open {name}: {error}")]
+    Open { name: String, error: io::Error },
+    #[error("cannot write {name}: {error}")]
+    Write { name: String, error: io::Error },
+    #[error("cannot keep the input for a second reading: {0}")]
+    Spool(io::Error),
+    #[error("{name}: {error}")]
+    Log { name: String, error: HeaderError },
+    #[error("{name}: {error}")]
+    Read { name: String, error: DecodeError },
+    #[error("{0} is the log itself; give another file to write to")]
+    OutputIsInput(String),
+    #[error(transparent)]
+    Channel(#[from] crate::convert::ChannelError),
+}

@@ -1,0 +1,121 @@
+//! Where a log comes from.
+//!
+//! The one way for every subcommand: a path, or `-` for standard input. Logs are read as streams; what has to be
+//! read twice and cannot be rewound is kept in an unnamed temporary file.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::Path;
+
+use containerssh_auditlog::Decoder;
+
+use crate::error::ToolError;
+
+/// Bytes read at a time.
+const BUFFER: usize = 64 << 10;
+
+/// A reader of any kind of input.
+pub(crate) type Reader = Box<dyn BufRead>;
+
+/// The options that say how logs are reached and opened; every subcommand that reads logs has them.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct SourceArgs {}
+
+/// A log that has been opened.
+#[derive(Debug)]
+pub(crate) struct Input {
+    name: String,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Stdin,
+    /// A pipe or device: can be read once.
+    Stream(File),
+    /// Can be read from the start as often as needed.
+    File(File),
+    /// A stream that has been read.
+    Used,
+}
+
+impl Input {
+    /// Opens what the user named.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or is a directory.
+    pub(crate) fn open(spec: &OsStr, _: &SourceArgs) -> Result<Self, ToolError> {
+        if spec == "-" {
+            return Ok(Self { name: "standard input".to_owned(), origin: Origin::Stdin });
+        }
+        let name = Path::new(spec).display().to_string();
+        let open = || {
+            let file = File::open(spec)?;
+            let kind = file.metadata()?.file_type();
+            if kind.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, kind.is_file())) }
+        };
+        match open() {
+            Ok((file, true)) => Ok(Self { name, origin: Origin::File(file) }),
+            Ok((file, false)) => Ok(Self { name, origin: Origin::Stream(file) }),
+            Err(error) => Err(ToolError::Open { name, error }),
+        }
+    }
+
+    /// The name for messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same log, readable more than once.
+    pub(crate) fn seekable(mut self) -> Result<Self, ToolError> {
+        let kept = match self.origin.take() {
+            file @ Origin::File(_) => file,
+            stream => {
+                let copy = |mut from: Reader| -> io::Result<File> {
+                    let mut kept = tempfile::tempfile()?;
+                    io::copy(&mut from, &mut kept)?;
+                    Ok(kept)
+                };
+                let reader = stream.into_reader().and_then(copy).map_err(ToolError::Spool)?;
+                Origin::File(reader)
+            }
+        };
+        self.origin = kept;
+        Ok(self)
+    }
+
+    /// Reads the log's bytes from its start.
+    pub(crate) fn reader(&mut self) -> Result<Reader, ToolError> {
+        let mut open = || match &self.origin {
+            Origin::File(file) => Origin::File(file.try_clone()?).into_reader(),
+            _ => self.origin.take().into_reader(),
+        };
+        open().map_err(|error| ToolError::Open { name: self.name.clone(), error })
+    }
+
+    /// Reads the log's records from its start.
+    pub(crate) fn decoder(&mut self) -> Result<Decoder<Reader>, ToolError> {
+        let reader = self.reader()?;
+        Decoder::new(reader).map_err(|error| ToolError::Log { name: self.name.clone(), error })
+    }
+}
+
+impl Origin {
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Used)
+    }
+
+    fn into_reader(self) -> io::Result<Reader> {
+        let buffered = |from: Box<dyn Read>| Box::new(BufReader::with_capacity(BUFFER, from));
+        Ok(match self {
+            Self::Stdin => buffered(Box::new(io::stdin())),
+            Self::Stream(file) => buffered(Box::new(file)),
+            Self::File(mut file) => {
+                file.rewind()?;
+                buffered(Box::new(file))
+            }
+            Self::Used => Box::new(io::empty()),
+        })
+    }
+}

@@ -1,5 +1,0 @@
-//! The same program under the name that ContainerSSH's users know. See [`containerssh_auditlog::tool`].
-
-fn main() -> std::process::ExitCode {
-    containerssh_auditlog::tool::main()
-}

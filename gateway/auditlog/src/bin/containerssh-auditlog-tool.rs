@@ -1,5 +1,0 @@
-//! Reads audit logs: JSON, text, asciicast. See [`containerssh_auditlog::tool`].
-
-fn main() -> std::process::ExitCode {
-    containerssh_auditlog::tool::main()
-}
