@@ -17,6 +17,8 @@ mod input;
 mod manual;
 mod outcome;
 mod output;
+#[allow(dead_code, unused_imports, reason = "play, html and search are about to use it")]
+mod screen;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

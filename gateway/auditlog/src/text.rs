@@ -84,7 +84,8 @@ pub fn visible(text: &str) -> String {
 
 /// Characters that change how others are shown (direction, joining, tags) or show as nothing: with them one text can
 /// be made to look like another (Unicode Technical Report 36).
-fn is_invisible(character: char) -> bool {
+#[must_use]
+pub fn is_invisible(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
