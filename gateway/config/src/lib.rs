@@ -27,8 +27,10 @@ mod ssh;
 mod value;
 
 pub use audit::{
-    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, FileStorage, Intercept, OnFailure, OnFull, S3,
-    S3Metadata, Spool,
+    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, EventBatch, EventCompression, EventEncoding,
+    EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage, FormatVersion, Intercept,
+    LockMode, ObjectLock, OnFailure, OnFull, S3, S3Metadata, ServerSideEncryption, Spool, SseType,
+    SyslogProtocol,
 };
 pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
 pub use config::{BackendKind, Config};
@@ -39,6 +41,6 @@ pub use security::{Forwarding, ForwardingMode, Security, SecurityMode};
 pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
 pub use ssh::{Cipher, Kex, Limits, Mac, Ssh};
-pub use value::{ByteSize, KeyPrefix, PemError, PemOrFile, Secret, duration, keyword};
+pub use value::{ByteSize, KeyPrefix, PemError, PemOrFile, PrefixPart, Secret, duration, keyword};
 
 pub use containerssh_log::{Format as LogFormat, Level as LogLevel};

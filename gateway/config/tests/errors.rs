@@ -347,8 +347,8 @@ fn broken_rules_are_named_with_their_lines() {
         (s3("    prefix: '{user}'\n"), "audit.s3.prefix (has no placeholder {user}"),
         (s3("  spool: {size: 1Ki}\n"), "audit.spool.size (must be at least 16Mi)"),
         (
-            format!("{LEAST}audit: {{format: asciinema}}"),
-            "audit.format (\"asciinema\" is not supported by this version",
+            format!("{LEAST}audit: {{format: ttyrec}}"),
+            "audit.format (\"ttyrec\" is not one of \"none\", \"binary\", \"asciinema\")",
         ),
         (format!("{LEAST}metrics: {{path: metrics}}"), "metrics.path (must begin with '/'"),
         (

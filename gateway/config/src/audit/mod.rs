@@ -1,14 +1,25 @@
 //! `audit`: what is recorded, where the record goes, and what happens when it cannot.
 
+mod events;
 mod file;
 mod intercept;
+mod lock;
 mod s3;
 mod spool;
+mod sse;
+mod version;
 
+pub use events::{
+    EventBatch, EventCompression, EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget,
+    EventWebhook, SyslogProtocol,
+};
 pub use file::FileStorage;
 pub use intercept::Intercept;
+pub use lock::{LockMode, ObjectLock};
 pub use s3::{S3, S3Metadata};
 pub use spool::{OnFull, Spool};
+pub use sse::{ServerSideEncryption, SseType};
+pub use version::FormatVersion;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +35,13 @@ keyword_enum! {
         None = "none",
         /// ContainerSSH's binary format.
         Binary = "binary",
+        /// An asciicast per session channel.
+        Asciinema = "asciinema",
     }
-    refused {
-        "asciinema" => "is not supported by this version: record \"binary\" and convert with containerssh-auditlog-tool",
-        "audit" => "is the old name of \"binary\": use that",
+    aliases {
+        // As ContainerSSH 0.4 called it.
+        "audit" => Binary,
+        "asciicast" => Asciinema,
     }
 }
 
@@ -62,9 +76,13 @@ keyword_enum! {
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Audit {
     /// Whether anything is recorded.
+    ///
+    /// A file that does not say so but names a format and a storage means yes: ContainerSSH 0.4 had no such key.
     pub enable: bool,
     /// In which format.
     pub format: AuditFormat,
+    /// Which version of format `binary`.
+    pub format_version: FormatVersion,
     /// Where to.
     pub storage: AuditStorage,
     /// For storage `file`.
@@ -77,6 +95,10 @@ pub struct Audit {
     pub on_failure: OnFailure,
     /// The store between the session and its destination.
     pub spool: Spool,
+    /// Where events are sent as they happen.
+    pub events: Vec<EventTarget>,
+    /// How much of them is held.
+    pub event_limits: EventLimits,
     /// Which policy this section comes from. Recorded, never interpreted.
     pub policy: AuditPolicyInfo,
 }
@@ -100,13 +122,26 @@ impl Audit {
 
     pub(crate) fn check(&self, problems: &mut Problems) {
         if !self.enable {
+            if !self.events.is_empty() {
+                problems.invalid(
+                    "audit.events",
+                    "has an effect only if audit.enable is true: events tell of what is recorded",
+                );
+            }
             return;
         }
+        events::check(&self.events, &self.event_limits, problems);
         // Each of the three switches alone would silently record nothing; ContainerSSH's default is that.
         if self.format == AuditFormat::None {
             problems.invalid(
                 "audit.format",
                 "is none, so nothing would be recorded: set it, or set audit.enable to false",
+            );
+        }
+        if self.format == AuditFormat::Asciinema && self.format_version != FormatVersion::default() {
+            problems.invalid(
+                "audit.formatVersion",
+                "is for audit.format binary, but audit.format is asciinema: leave one of them out",
             );
         }
         match self.storage {

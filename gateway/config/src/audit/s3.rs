@@ -1,9 +1,13 @@
 //! `audit.s3`: records as objects of a bucket.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::{ObjectLock, ServerSideEncryption};
+use crate::duration;
 use crate::parse::Problems;
-use crate::value::{KeyPrefix, PemOrFile, Secret};
+use crate::value::{KeyPrefix, PemOrFile, Secret, keyword};
 
 /// `audit.s3`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,13 @@ pub struct S3 {
     pub metadata: S3Metadata,
     /// What object keys begin with.
     pub prefix: KeyPrefix,
+    /// How the store encrypts the objects.
+    pub server_side_encryption: ServerSideEncryption,
+    /// How long nobody can delete them.
+    pub object_lock: ObjectLock,
+    /// Uploads in parts below `prefix` that nobody finished for so long are removed. Zero: never.
+    #[serde(with = "duration")]
+    pub abort_stale_uploads_after: Duration,
 }
 
 /// `audit.s3.metadata`
@@ -78,12 +89,29 @@ impl Default for S3 {
             parallel_uploads: 20,
             metadata: S3Metadata::default(),
             prefix: KeyPrefix::default(),
+            server_side_encryption: ServerSideEncryption::default(),
+            object_lock: ObjectLock::default(),
+            abort_stale_uploads_after: Duration::from_secs(24 * 3600),
         }
     }
 }
 
 /// Uploads at once: beyond this, memory for their parts exceeds any gateway's.
 const MAX_UPLOADS: u32 = 1000;
+
+/// S3's canned ACLs for objects. Another word would be refused with every record.
+const CANNED_ACLS: [&str; 7] = [
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+];
+
+/// An upload in parts takes hours on a slow line; one that is still running must not be taken for a dead one.
+const MIN_STALE: Duration = Duration::from_secs(3600);
 
 impl S3 {
     pub(super) fn check(&self, problems: &mut Problems) {
@@ -125,8 +153,16 @@ impl S3 {
                 "must be between 5242880 (5 MiB) and 5368709120 (5 GiB): S3 takes no other parts",
             );
         }
+        if !self.acl.is_empty() && !CANNED_ACLS.contains(&self.acl.as_str()) {
+            wrong("acl", &keyword::unknown(&self.acl, &CANNED_ACLS));
+        }
+        if !self.abort_stale_uploads_after.is_zero() && self.abort_stale_uploads_after < MIN_STALE {
+            wrong("abortStaleUploadsAfter", "must be at least 1h, or 0 for never");
+        }
         if !(1..=MAX_UPLOADS).contains(&self.parallel_uploads) {
             wrong("parallelUploads", "must be between 1 and 1000");
         }
+        self.server_side_encryption.check(problems);
+        self.object_lock.check(problems);
     }
 }

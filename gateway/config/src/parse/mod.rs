@@ -8,6 +8,7 @@ mod de;
 mod error;
 mod node;
 mod reference;
+mod spelling;
 
 use std::io::Read;
 use std::path::Path;
@@ -75,6 +76,7 @@ pub(crate) fn parse(text: &str, source_name: &str, syntax: Syntax) -> Result<Con
     }
     let mut tree = node::read(text, syntax).map_err(|problem| ConfigError::single(source_name, problem))?;
     let mut problems = Problems::default();
+    spelling::normalize(&mut tree, &mut problems);
     let config = deserialize(&mut tree, &mut problems);
     if let Some(config) = config {
         let mut rules = Problems::default();

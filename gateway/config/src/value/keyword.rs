@@ -3,13 +3,15 @@
 /// Declares an enum whose variants are words in the configuration file: `Display`, `FromStr`, serde and `ALL`.
 ///
 /// Words that exist in ContainerSSH but not here can be listed with the reason, so that whoever brings such a file
-/// learns what to do rather than that the word is unknown.
+/// learns what to do rather than that the word is unknown. Aliases are other words for the same; they are read, and
+/// written as the word itself.
 macro_rules! keyword_enum {
     (
         $(#[$meta:meta])*
         pub enum $name:ident {
             $($(#[$variant_meta:meta])* $variant:ident = $word:literal),+ $(,)?
         }
+        $(aliases { $($alias:literal => $meant:ident),+ $(,)? })?
         $(refused { $($refused:literal => $reason:literal),+ $(,)? })?
     ) => {
         $(#[$meta])*
@@ -43,6 +45,7 @@ macro_rules! keyword_enum {
             fn from_str(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok($name::$variant),)+
+                    $($($alias => Ok($name::$meant),)+)?
                     $($($refused => Err(format!("{:?} {}", text, $reason)),)+)?
                     other => Err($crate::value::keyword::unknown(other, &[$($word),+])),
                 }

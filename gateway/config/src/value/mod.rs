@@ -9,7 +9,7 @@ mod secret;
 mod size;
 
 pub use pem::{PemError, PemOrFile};
-pub use prefix::KeyPrefix;
+pub use prefix::{KeyPrefix, PrefixPart};
 pub use secret::Secret;
 pub use size::ByteSize;
 

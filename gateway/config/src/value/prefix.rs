@@ -18,6 +18,15 @@ pub(crate) const PLACEHOLDERS: [&str; 6] = ["year", "month", "day", "namespace",
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyPrefix(String);
 
+/// A part of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrefixPart<'a> {
+    /// Stands as it is.
+    Text(&'a str),
+    /// Stands for a value: its name, without braces.
+    Placeholder(&'a str),
+}
+
 impl KeyPrefix {
     /// The template as configured.
     #[must_use]
@@ -25,19 +34,31 @@ impl KeyPrefix {
         &self.0
     }
 
+    /// Whether it adds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its parts in order: text as it stands, and placeholders by name.
+    pub fn parts(&self) -> impl Iterator<Item = PrefixPart<'_>> {
+        // Text and placeholders alternate; braces were matched when the template was read.
+        self.0.split(['{', '}']).enumerate().filter(|(_, text)| !text.is_empty()).map(|(index, text)| {
+            if index % 2 == 0 { PrefixPart::Text(text) } else { PrefixPart::Placeholder(text) }
+        })
+    }
+
     /// Fills the template: `value` is asked for each placeholder, in order. What it returns is taken as it is, so
     /// whoever calls cleans values that come from clients.
     #[must_use]
     pub fn render(&self, mut value: impl FnMut(&str) -> String) -> String {
         let mut key = String::new();
-        let mut rest = self.0.as_str();
-        while let Some((text, after)) = rest.split_once('{') {
-            key.push_str(text);
-            let Some((name, after)) = after.split_once('}') else { break };
-            key.push_str(&value(name));
-            rest = after;
+        for part in self.parts() {
+            match part {
+                PrefixPart::Text(text) => key.push_str(text),
+                PrefixPart::Placeholder(name) => key.push_str(&value(name)),
+            }
         }
-        key.push_str(rest);
         key
     }
 }
