@@ -75,8 +75,8 @@ pub(super) fn choose(survey: &Survey, wanted: Option<u64>) -> Result<u64, Channe
 pub(super) struct Lines(Cast);
 
 impl Lines {
-    pub(super) fn new(channel: u64, with_input: bool) -> Self {
-        Self(Cast::new(channel, with_input))
+    pub(super) fn new(cast: Cast) -> Self {
+        Self(cast)
     }
 }
 

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use containerssh_auditlog::asciicast::{Cast, Version};
 use containerssh_auditlog::{DecodeError, Decoder, Message};
 
 use crate::error::ToolError;
@@ -44,6 +45,10 @@ pub(crate) struct ConvertArgs {
     #[arg(long)]
     with_input: bool,
 
+    /// asciicast: the version to write
+    #[arg(long, value_enum, default_value_t, value_name = "N")]
+    cast_version: CastVersion,
+
     #[command(flatten)]
     source: SourceArgs,
 }
@@ -55,8 +60,28 @@ enum Format {
     Json,
     /// A transcript for people, control characters made visible
     Text,
-    /// One terminal session for players such as asciinema (version 2)
+    /// One terminal session for players such as asciinema
     Asciicast,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum CastVersion {
+    /// Every player reads it
+    #[default]
+    #[value(name = "2")]
+    V2,
+    /// For players of 2025 and later; has the exit status as well
+    #[value(name = "3")]
+    V3,
+}
+
+impl From<CastVersion> for Version {
+    fn from(version: CastVersion) -> Self {
+        match version {
+            CastVersion::V2 => Self::V2,
+            CastVersion::V3 => Self::V3,
+        }
+    }
 }
 
 impl ConvertArgs {
@@ -77,7 +102,8 @@ pub(crate) fn run(args: &ConvertArgs, output: &mut Output) -> Result<Outcome, To
             let mut input = input.seekable()?;
             let survey = cast::survey(&mut input)?;
             let channel = cast::choose(&survey, args.channel)?;
-            print(input, args, output, &mut cast::Lines::new(channel, args.with_input))
+            let cast = Cast::new(channel, args.with_input).with_version(args.cast_version.into());
+            print(input, args, output, &mut cast::Lines::new(cast))
         }
     }
 }

@@ -10,15 +10,9 @@
 mod runs;
 
 use avt::{Line, Observation, Observer, Terminal};
+use containerssh_auditlog::asciicast::window_size;
 
 pub(crate) use runs::{Run, runs};
-
-/// The size of a terminal that nobody asked for, as terminals have had it since the VT100.
-const USUAL_SIZE: (u32, u32) = (80, 24);
-/// Wider than a line of 4-pixel letters on an 8K display. A window is as large as a client claims; the model's memory must not be.
-pub(crate) const MAX_COLUMNS: u32 = 1_000;
-/// As [`MAX_COLUMNS`]. Both together bound a screen to a few megabytes.
-pub(crate) const MAX_ROWS: u32 = 500;
 
 /// A rendered terminal without scrollback.
 pub(crate) struct Screen {
@@ -26,7 +20,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// An empty screen of this size, in characters; see [`size`] for what is made of absurd ones.
+    /// An empty screen of this size, in characters; see [`window_size`] for what is made of absurd ones.
     pub(crate) fn new(columns: u32, rows: u32) -> Self {
         let (columns, rows) = size(columns, rows);
         Self { terminal: terminal(columns, rows) }
@@ -97,13 +91,13 @@ impl Snapshot {
     }
 }
 
-/// The size that a terminal of a claimed size is given: zeros are what a client without a window sends (RFC 4254 section 6.2).
+/// A window is as large as a client claims; the model's memory must not be.
 fn size(columns: u32, rows: u32) -> (usize, usize) {
-    let within = |claimed, usual, most| (if claimed == 0 { usual } else { u32::min(claimed, most) }) as usize;
-    (within(columns, USUAL_SIZE.0, MAX_COLUMNS), within(rows, USUAL_SIZE.1, MAX_ROWS))
+    let (columns, rows) = window_size(columns, rows);
+    (columns as usize, rows as usize)
 }
 
-#[expect(clippy::expect_used, reason = "the size comes from `size`, which gives no zeros")]
+#[expect(clippy::expect_used, reason = "the size comes from `window_size`, which gives no zeros")]
 fn terminal(columns: usize, rows: usize) -> Terminal {
     Terminal::new(columns, rows).expect("no zeros")
 }
