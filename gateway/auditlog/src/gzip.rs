@@ -15,8 +15,8 @@ use flate2::bufread::GzDecoder;
 
 use crate::cbor::split::{MARK, starts_like_a_log};
 
-/// What every member of a known writer starts with: gzip, deflate, no flags, no time.
-const MEMBER_START: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
+/// What every member of a known writer starts with: gzip, deflate, no flags or an extra field alone, no time.
+const MEMBER_START: &[&[u8]] = &[&[0x1f], &[0x8b], &[8], &[0, 4], &[0], &[0], &[0], &[0]];
 
 /// Compressed bytes of a member that are kept for a search after damage. Our segments hold 256 KiB of content, more
 /// only by the length of one record; of longer members the rest is searched.
@@ -220,9 +220,10 @@ impl<R: BufRead> Source<R> {
         }
     }
 
-    /// Goes on to where `pattern` starts. `false`: it does not occur any more. The first byte of `pattern` must occur
-    /// in it only once.
-    fn find(&mut self, pattern: &[u8]) -> io::Result<bool> {
+    /// Goes on to where `pattern` starts, which says of each byte what it may be. `false`: it does not occur any more. The
+    /// first byte of `pattern` must occur in it only once.
+    fn find(&mut self, pattern: &[&[u8]]) -> io::Result<bool> {
+        let fits = |at: usize, byte: u8| pattern.get(at).is_some_and(|bytes| bytes.contains(&byte));
         let mut matched = 0;
         loop {
             let Some(&byte) = fill(self)?.first() else { return Ok(false) };
@@ -230,12 +231,12 @@ impl<R: BufRead> Source<R> {
                 self.mark();
             }
             self.consume(1);
-            if pattern.get(matched) != Some(&byte) {
+            if !fits(matched, byte) {
                 matched = 0;
                 // This byte may start the pattern anew: the mark belongs before it.
                 self.mark = Some(self.at - 1);
             }
-            matched += usize::from(pattern.get(matched) == Some(&byte));
+            matched += usize::from(fits(matched, byte));
             if matched == pattern.len() {
                 self.at -= matched;
                 self.position -= matched as u64;

@@ -10,6 +10,7 @@
 //! - [`Message`] and [`Payload`]: one table of all record types, from which codec and JSON follow.
 //! - [`Encoder`] appends records to a buffer, byte for byte as ContainerSSH writes them.
 //! - [`member`] turns a buffer into one complete gzip member; [`recover`] mends a file that lacks its end.
+//! - [`chain`] links the members, and [`manifest`] says beside the file what it is: both so that a change shows.
 //! - [`Decoder`] reads what any ContainerSSH has written, whole or damaged.
 //! - [`asciicast`] is what players take. The command line program is a crate of its own, containerssh-auditlog-tool.
 //!
@@ -17,15 +18,18 @@
 
 pub mod asciicast;
 mod cbor;
+pub mod chain;
 mod decode;
 pub mod encode;
 mod field;
 mod gzip;
 mod header;
+pub mod manifest;
 pub mod member;
 mod message;
 mod payload;
 pub mod recover;
+pub mod tally;
 pub mod text;
 
 pub use cbor::split::{Damage, MAX_RECORD};

@@ -64,12 +64,45 @@ impl Scratch {
 ///
 /// The best segments are 64 KiB to 1 MiB long: the decision between compressing and storing is made once per member.
 pub fn compress(content: &[u8], out: &mut Vec<u8>, scratch: &mut Scratch) {
-    out.extend_from_slice(&MEMBER_HEADER);
+    compress_with_extra(content, &[], out, scratch);
+}
+
+/// Like [`compress`], with this extra field in the member's header (RFC 1952 section 2.3.1.1), at most 65,535 bytes. An
+/// empty one is left out.
+pub fn compress_with_extra(content: &[u8], extra: &[u8], out: &mut Vec<u8>, scratch: &mut Scratch) {
+    start(extra, out);
     let body = out.len();
     if !shrinks(content, scratch) || !deflate(&mut scratch.main, content, out) {
         out.truncate(body);
         store(content, out);
     }
+    end(content, out);
+}
+
+/// Appends a member without content: an empty stored block, so that its bytes follow from `extra` alone.
+pub(crate) fn empty(extra: &[u8], out: &mut Vec<u8>) {
+    start(extra, out);
+    store(&[], out);
+    end(&[], out);
+}
+
+/// Appends a member's header.
+fn start(extra: &[u8], out: &mut Vec<u8>) {
+    const FLAGS: usize = 3;
+    const FEXTRA: u8 = 4;
+    let header = out.len();
+    out.extend_from_slice(&MEMBER_HEADER);
+    if !extra.is_empty() {
+        if let Some(flags) = out.get_mut(header + FLAGS) {
+            *flags |= FEXTRA;
+        }
+        out.extend_from_slice(&(extra.len() as u16).to_le_bytes());
+        out.extend_from_slice(extra);
+    }
+}
+
+/// Appends a member's trailer.
+fn end(content: &[u8], out: &mut Vec<u8>) {
     let mut crc = Crc::new();
     crc.update(content);
     out.extend_from_slice(&crc.sum().to_le_bytes());

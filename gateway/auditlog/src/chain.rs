@@ -1,0 +1,620 @@
+//! The chain: every member of a record names the one before it by its digest, and a seal ends it.
+//!
+//! # In the file
+//! gzip leaves room for such things: a member's header may hold an *extra field* (RFC 1952 section 2.3.1.1), which every
+//! reader that does not know it skips. Ours has the subfield `CS`:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 1 | version of this table: 1 |
+//! | 1 | [`Kind`] |
+//! | 4 | number of the member in the record, from 0, little-endian |
+//! | 32 | SHA-256 of all bytes of the member before it; for the first member, of the file's 40-byte header |
+//!
+//! Since a member's digest covers the digest in its header, each covers everything before it. The last member of a
+//! complete record is the *seal*: empty for a decompressor, with three more numbers of 8 bytes each, little-endian: how many
+//! bytes stand before it, up to which byte the session itself wrote, and how many bytes recovery dropped there. Its other
+//! bytes are fixed, so no bit of a record is outside the chain, not even in its last member.
+//!
+//! # What it proves
+//! That bytes were lost or changed since, and where: by a disk, a transfer, or a person who edits a file. Whoever
+//! recomputes the whole chain leaves no trace in it; against that stands the [manifest](crate::manifest), signed or kept
+//! elsewhere.
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::GzDecoder;
+use sha2::{Digest as _, Sha256};
+
+use crate::header::HEADER_LEN;
+use crate::member;
+
+/// The subfield's name in the extra field.
+const NAME: [u8; 2] = *b"CS";
+/// Version of the subfield's layout.
+const LAYOUT: u8 = 1;
+/// Length of a link's content: version, kind, number, digest.
+const LINK: usize = 1 + 1 + 4 + 32;
+/// Length of a seal's content.
+const SEAL: usize = LINK + 3 * 8;
+/// What a subfield needs beside its content: name and length.
+const FRAME: usize = 4;
+
+/// A SHA-256 digest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Hash([u8; 32]);
+
+impl Hash {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    pub(crate) fn finish(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
+    /// The digest itself.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Hash {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// As `sha256sum` prints it.
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<Hash> for String {
+    fn from(hash: Hash) -> Self {
+        hash.to_string()
+    }
+}
+
+/// A text that is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 digest of 64 hexadecimal digits")]
+pub struct NotAHash;
+
+impl TryFrom<String> for Hash {
+    type Error = NotAHash;
+
+    fn try_from(text: String) -> Result<Self, NotAHash> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NotAHash);
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            let digits = std::str::from_utf8(digits).map_err(|_| NotAHash)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotAHash)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// Who wrote a member, and what for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The session: records.
+    Segment,
+    /// Recovery after a crash: what was missing at the end.
+    Recovery,
+    /// The session: the record is complete.
+    Seal,
+    /// Recovery: the record ends here, cut short.
+    RecoverySeal,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Segment => 0,
+            Self::Recovery => 1,
+            Self::Seal => 2,
+            Self::RecoverySeal => 3,
+        }
+    }
+
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Segment),
+            1 => Some(Self::Recovery),
+            2 => Some(Self::Seal),
+            3 => Some(Self::RecoverySeal),
+            _ => None,
+        }
+    }
+
+    /// Whether the record ends with it.
+    #[must_use]
+    pub const fn is_seal(self) -> bool {
+        matches!(self, Self::Seal | Self::RecoverySeal)
+    }
+}
+
+/// What a member says of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Who wrote it.
+    pub kind: Kind,
+    /// Its number in the record, from 0.
+    pub number: u32,
+    /// The digest of what stands before it.
+    pub previous: Hash,
+    /// In a seal: what it says of the record.
+    pub end: Option<End>,
+}
+
+/// What a seal says of the record before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Bytes before the seal.
+    pub length: u64,
+    /// Up to here the session wrote; what follows is recovery's.
+    pub session: u64,
+    /// Bytes behind that which recovery dropped: a torn segment, never acknowledged, or damage.
+    pub dropped: u64,
+}
+
+impl Link {
+    /// The content of the gzip extra field.
+    fn extra(&self) -> Vec<u8> {
+        let length = if self.end.is_some() { SEAL } else { LINK };
+        let mut extra = Vec::with_capacity(FRAME + length);
+        extra.extend_from_slice(&NAME);
+        extra.extend_from_slice(&(length as u16).to_le_bytes());
+        extra.extend_from_slice(&[LAYOUT, self.kind.code()]);
+        extra.extend_from_slice(&self.number.to_le_bytes());
+        extra.extend_from_slice(&self.previous.0);
+        if let Some(end) = self.end {
+            for number in [end.length, end.session, end.dropped] {
+                extra.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        extra
+    }
+
+    /// Reads an extra field. `None` if it is not exactly what [`Chain`] writes: then some other program wrote the member,
+    /// or it was changed.
+    fn parse(extra: &[u8]) -> Option<Self> {
+        let (name, rest) = extra.split_first_chunk::<2>()?;
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let (&[layout, kind], rest) = rest.split_first_chunk::<2>()?;
+        let (number, rest) = rest.split_first_chunk::<4>()?;
+        let (previous, rest) = rest.split_first_chunk::<32>()?;
+        let kind = Kind::of(kind)?;
+        let end = if kind.is_seal() {
+            let (length, rest) = rest.split_first_chunk::<8>()?;
+            let (session, rest) = rest.split_first_chunk::<8>()?;
+            let dropped = rest.first_chunk::<8>()?;
+            let number = u64::from_le_bytes;
+            Some(End { length: number(*length), session: number(*session), dropped: number(*dropped) })
+        } else {
+            None
+        };
+        let expected = if end.is_some() { SEAL } else { LINK };
+        let whole = extra.len() == FRAME + expected && usize::from(u16::from_le_bytes(*length)) == expected;
+        let number = u32::from_le_bytes(*number);
+        (whole && *name == NAME && layout == LAYOUT).then_some(Self {
+            kind,
+            number,
+            previous: Hash(*previous),
+            end,
+        })
+    }
+
+    /// The only bytes that a seal which says this can have.
+    #[must_use]
+    pub fn seal(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        member::empty(&self.extra(), &mut out);
+        out
+    }
+}
+
+/// Where a record's chain stands while it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    next: u32,
+    head: Hash,
+    marks: Marks,
+}
+
+impl Chain {
+    /// The chain of a file that holds nothing but this header.
+    #[must_use]
+    pub fn start(header: &[u8; HEADER_LEN]) -> Self {
+        Self { next: 0, head: Hash::of(header), marks: Marks::default() }
+    }
+
+    /// The digest of the last member.
+    #[must_use]
+    pub fn head(&self) -> Hash {
+        self.head
+    }
+
+    /// Members so far.
+    #[must_use]
+    pub fn members(&self) -> u32 {
+        self.next
+    }
+
+    /// Places along the chain, for the manifest.
+    #[must_use]
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks.kept
+    }
+
+    /// The extra field of the next member.
+    #[must_use]
+    pub fn next_link(&self, kind: Kind) -> Vec<u8> {
+        Link { kind, number: self.next, previous: self.head, end: None }.extra()
+    }
+
+    /// The member that ends the record.
+    #[must_use]
+    pub fn seal(&self, kind: Kind, end: End) -> Vec<u8> {
+        Link { kind, number: self.next, previous: self.head, end: Some(end) }.seal()
+    }
+
+    /// Notes that this member is in the file now, which ends at byte `end` with it.
+    pub fn push(&mut self, member: &[u8], end: u64) {
+        self.push_hash(Hash::of(member), end);
+    }
+
+    fn push_hash(&mut self, hash: Hash, end: u64) {
+        self.head = hash;
+        self.marks.add(Mark { end, member: self.next, head: hash });
+        // At ten members a second it takes thirteen years to come here.
+        self.next = self.next.saturating_add(1);
+    }
+
+    /// Follows the members of a file up to byte `length`, where one ends. `file` stands behind the header, which is
+    /// `header`. `None` if not all of them are linked: another version or program wrote it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or there is no sound member where one should be.
+    pub fn follow(file: impl Read, header: &[u8; HEADER_LEN], length: u64) -> io::Result<Option<Followed>> {
+        let rest = length.saturating_sub(HEADER_LEN as u64);
+        let mut walk = Walk::new(io::BufReader::with_capacity(64 << 10, file.take(rest)), HEADER_LEN as u64);
+        let mut followed = Followed { chain: Self::start(header), session: HEADER_LEN as u64, seal: None };
+        loop {
+            match walk.next(&mut |_| {})? {
+                Step::End => return Ok(Some(followed)),
+                Step::Member(member) => {
+                    let Some(link) = member.link else { return Ok(None) };
+                    followed.chain.push_hash(member.hash, member.end);
+                    followed.seal = link.end;
+                    if link.kind == Kind::Segment {
+                        followed.session = member.end;
+                    }
+                }
+                Step::Damaged | Step::Cut => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+}
+
+/// What [`Chain::follow`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Followed {
+    /// To be continued.
+    pub chain: Chain,
+    /// Up to here the session wrote, bytes.
+    pub session: u64,
+    /// What the seal says, if the last member is one.
+    pub seal: Option<End>,
+}
+
+/// The state of the chain after a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mark {
+    /// Where the member ends in the file, bytes.
+    pub end: u64,
+    /// Its number, from 0.
+    pub member: u32,
+    /// Its digest.
+    pub head: Hash,
+}
+
+/// Marks kept for a record: 26 KB in memory at most, and as many stretches can be told apart by the manifest alone.
+pub const MAX_MARKS: usize = 512;
+
+/// Evenly spread places along a chain: every member's while they are few, then every second, every fourth and so on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    kept: Vec<Mark>,
+    /// The last of `kept` is that of the last member and will be replaced, for its number is none to be kept.
+    passing: bool,
+    /// Numbers to be kept are multiples of 2 to this.
+    shift: u32,
+}
+
+impl Marks {
+    fn is_kept(&self, member: u32) -> bool {
+        member.trailing_zeros().min(31) >= self.shift || member == 0
+    }
+
+    fn add(&mut self, mark: Mark) {
+        if self.passing {
+            self.kept.pop();
+        }
+        if self.kept.len() >= MAX_MARKS {
+            self.shift += 1;
+            let shift = self.shift;
+            self.kept.retain(|mark| mark.member == 0 || mark.member.trailing_zeros() >= shift);
+        }
+        self.passing = !self.is_kept(mark.member);
+        self.kept.push(mark);
+    }
+}
+
+/// One member of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where it starts, bytes.
+    pub start: u64,
+    /// Where it ends.
+    pub end: u64,
+    /// The digest of its bytes.
+    pub hash: Hash,
+    /// What it says of its place; `None` if it says nothing, or not as we write it.
+    pub link: Option<Link>,
+}
+
+/// One step of a [`Walk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A member, sound by its own checksum.
+    Member(Member),
+    /// What follows is no sound member. The walk is over.
+    Damaged,
+    /// The data ends inside a member. The walk is over.
+    Cut,
+    /// The data ends after a member.
+    End,
+}
+
+/// Goes through the members of a file and takes their digests, in constant memory.
+#[derive(Debug)]
+pub struct Walk<R> {
+    source: Hashing<R>,
+    buffer: Box<[u8]>,
+}
+
+impl<R: BufRead> Walk<R> {
+    /// `reader` stands at byte `position` of the file, before a member.
+    pub fn new(reader: R, position: u64) -> Self {
+        let source = Hashing { reader, hasher: Sha256::new(), position, failed: false };
+        Self { source, buffer: vec![0; 64 << 10].into() }
+    }
+
+    /// Where the walk stands, bytes.
+    pub fn position(&self) -> u64 {
+        self.source.position
+    }
+
+    /// The next member. Its content goes to `content` as it comes, before it is known to be sound.
+    ///
+    /// # Errors
+    /// If the reader fails.
+    pub fn next(&mut self, content: &mut dyn FnMut(&[u8])) -> io::Result<Step> {
+        let start = self.source.position;
+        self.source.hasher = Sha256::new();
+        if self.source.is_at_end()? {
+            return Ok(Step::End);
+        }
+        let mut member = GzDecoder::new(&mut self.source);
+        loop {
+            match member.read(&mut self.buffer) {
+                Ok(0) => break,
+                Ok(length) => content(self.buffer.get(..length).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if member.get_ref().failed => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Step::Cut),
+                Err(_) => return Ok(Step::Damaged),
+            }
+        }
+        let link = member.header().and_then(|header| header.extra()).and_then(Link::parse);
+        let hash = Hash::finish(std::mem::take(&mut self.source.hasher));
+        let end = self.source.position;
+        // Of a seal every byte follows from what it says.
+        let link = link.filter(|link| link.end.is_none() || Hash::of(&link.seal()) == hash);
+        Ok(Step::Member(Member { start, end, hash, link }))
+    }
+}
+
+/// What every linked member of ours starts with, for finding one after damage: gzip, deflate, extra field, no time, no
+/// extra flags, unknown system. Length and name of the field follow.
+#[must_use]
+pub fn starts_linked_member(bytes: &[u8]) -> bool {
+    const START: &[u8] = &[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
+    let Some((start, rest)) = bytes.split_at_checked(START.len()) else { return false };
+    let field = |length: usize| {
+        let lengths = [((FRAME + length) as u16).to_le_bytes(), NAME, (length as u16).to_le_bytes()];
+        rest.starts_with(lengths.as_flattened())
+    };
+    start == START && (field(LINK) || field(SEAL))
+}
+
+/// Bytes that [`starts_linked_member`] looks at.
+pub const LINKED_START: usize = 16;
+
+/// A reader that hashes what is consumed.
+#[derive(Debug)]
+struct Hashing<R> {
+    reader: R,
+    hasher: Sha256,
+    position: u64,
+    failed: bool,
+}
+
+impl<R: BufRead> Hashing<R> {
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        loop {
+            match self.reader.fill_buf() {
+                Ok(bytes) => return Ok(bytes.is_empty()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut available = self.fill_buf()?;
+        let length = available.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl<R: BufRead> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.reader.fill_buf().inspect_err(|error| {
+            self.failed = error.kind() != io::ErrorKind::Interrupted;
+        })
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // What a caller consumes it has been given, so this returns the same bytes again.
+        if let Ok(available) = self.reader.fill_buf() {
+            self.hasher.update(available.get(..amount).unwrap_or(available));
+        }
+        self.position += amount as u64;
+        self.reader.consume(amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::{Version, header};
+    use crate::member::{Scratch, compress_with_extra};
+
+    /// A file of members with these contents, sealed.
+    fn file(contents: &[&[u8]]) -> (Vec<u8>, Chain) {
+        let header = header(Version::V1);
+        let mut file = header.to_vec();
+        let mut chain = Chain::start(&header);
+        let mut scratch = Scratch::new();
+        for content in contents {
+            let start = file.len();
+            compress_with_extra(content, &chain.next_link(Kind::Segment), &mut file, &mut scratch);
+            chain.push(&file[start..], file.len() as u64);
+        }
+        let length = file.len() as u64;
+        let seal = chain.seal(Kind::Seal, End { length, session: length, dropped: 0 });
+        file.extend_from_slice(&seal);
+        chain.push(&seal, file.len() as u64);
+        (file, chain)
+    }
+
+    #[test]
+    fn what_was_written_is_followed_to_the_same_head() {
+        let (file, chain) = file(&[b"one", b"two", &[7; 300_000]]);
+        let length = file.len() as u64;
+        let followed = Chain::follow(&file[HEADER_LEN..], &header(Version::V1), length).unwrap().unwrap();
+        assert_eq!(followed.chain, chain);
+        assert_eq!(followed.session, followed.seal.unwrap().length);
+        assert_eq!(chain.members(), 4);
+    }
+
+    #[test]
+    fn every_reader_of_gzip_reads_linked_members_and_the_seal() {
+        let (file, _) = file(&[b"one", b"two"]);
+        let mut content = String::new();
+        flate2::bufread::MultiGzDecoder::new(&file[HEADER_LEN..]).read_to_string(&mut content).unwrap();
+        assert_eq!(content, "onetwo");
+    }
+
+    #[test]
+    fn each_member_names_the_one_before_by_its_digest() {
+        let (file, _) = file(&[b"one", b"two", b"three"]);
+        let mut walk = Walk::new(&file[HEADER_LEN..], HEADER_LEN as u64);
+        let mut previous = Hash::of(&file[..HEADER_LEN]);
+        for number in 0..4 {
+            let Step::Member(member) = walk.next(&mut |_| {}).unwrap() else { panic!() };
+            let bytes = &file[usize::try_from(member.start).unwrap()..usize::try_from(member.end).unwrap()];
+            assert!(starts_linked_member(&bytes[..LINKED_START]));
+            assert_eq!(member.hash, Hash::of(bytes));
+            let link = member.link.unwrap();
+            assert_eq!((link.previous, link.number, link.end.is_some()), (previous, number, number == 3));
+            previous = member.hash;
+        }
+        assert_eq!(walk.next(&mut |_| {}).unwrap(), Step::End);
+    }
+
+    #[test]
+    fn no_bit_of_a_seal_can_change() {
+        let (file, chain) = file(&[]);
+        assert_eq!(chain.members(), 1);
+        let seal = &file[HEADER_LEN..];
+        for bit in 0..seal.len() * 8 {
+            let mut changed = seal.to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let step = Walk::new(&changed[..], HEADER_LEN as u64).next(&mut |_| {}).unwrap();
+            // What it says may have changed: then the rest of the chain contradicts it.
+            let says = |link: Link| (link.kind, link.number, link.previous, link.end);
+            let said = Link {
+                kind: Kind::Seal,
+                number: 0,
+                previous: Hash::of(&file[..HEADER_LEN]),
+                end: Some(End { length: 40, session: 40, dropped: 0 }),
+            };
+            let unseen =
+                matches!(&step, Step::Member(Member { link: Some(link), .. }) if says(*link) == says(said));
+            assert!(!unseen, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn members_without_links_are_no_chain() {
+        let mut file = header(Version::V1).to_vec();
+        member::compress(b"x", &mut file, &mut Scratch::new());
+        let length = file.len() as u64;
+        assert_eq!(Chain::follow(&file[HEADER_LEN..], &header(Version::V1), length).unwrap(), None);
+    }
+
+    #[test]
+    fn marks_are_few_even_and_end_with_the_last_member() {
+        let mut chain = Chain::start(&header(Version::V1));
+        for member in 0..10_000_u64 {
+            chain.push_hash(Hash::of(&member.to_le_bytes()), member + 1);
+            let marks = chain.marks();
+            assert!(marks.len() <= MAX_MARKS + 1, "{}", marks.len());
+            assert_eq!(marks.last().unwrap().end, member + 1);
+            assert!(marks.is_sorted_by_key(|mark| mark.member));
+            assert!(marks.windows(2).all(|pair| pair[1].member - pair[0].member <= 64));
+        }
+        assert!(chain.marks().len() > MAX_MARKS / 3);
+    }
+
+    #[test]
+    fn a_digest_is_read_back_and_nothing_else_is_one() {
+        let hash = Hash::of(b"abc");
+        assert_eq!(Hash::try_from(hash.to_string()), Ok(hash));
+        for bad in ["", "ba78", &"g".repeat(64), &"é".repeat(32), &"+1".repeat(32)] {
+            assert_eq!(Hash::try_from(bad.to_owned()), Err(NotAHash), "{bad}");
+        }
+    }
+}
