@@ -325,6 +325,8 @@ fn gap(encoder: &Encoder, buffer: &mut Vec<u8>, at: u64, lost: &Lost) {
 mod tests {
     use std::time::Duration;
 
+    use containerssh_auditlog::Version;
+
     use super::*;
     use crate::segment::SEGMENT_AGE;
 
@@ -346,7 +348,7 @@ mod tests {
         let start = Instant::now();
         let work = intake.next().await;
         assert_eq!(start.elapsed(), SEGMENT_AGE);
-        assert!(segment(work).content(false).len() > 60);
+        assert!(segment(work).content(Version::V1, false).len() > 60);
     }
 
     #[tokio::test(start_paused = true)]
@@ -358,7 +360,9 @@ mod tests {
         }
         let segment = segment(intake.next().await);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert!((SEGMENT_BYTES..SEGMENT_BYTES + 33 * 1024).contains(&segment.content(false).len()));
+        assert!(
+            (SEGMENT_BYTES..SEGMENT_BYTES + 33 * 1024).contains(&segment.content(Version::V1, false).len())
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -431,7 +435,7 @@ mod tests {
         }
         let inner = intake.inner();
         assert!(inner.spare.is_none());
-        assert_eq!(inner.open.content(true).len(), 0);
+        assert_eq!(inner.open.content(Version::V1, true).len(), 0);
     }
 
     #[tokio::test]
@@ -441,7 +445,7 @@ mod tests {
         intake.record(None, &Payload::Close).await.unwrap();
         intake.close();
         let Work::Close(ending) = intake.next().await else { panic!() };
-        let content = String::from_utf8_lossy(intake.end(ending).content(true)).into_owned();
+        let content = String::from_utf8_lossy(intake.end(ending).content(Version::V1, true)).into_owned();
         let gap = content.find("audit gap: 3 records with 9 bytes").unwrap();
         assert!(gap < content.rfind("payload").unwrap());
         assert_eq!(content.matches("connectionId").count(), 3);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use containerssh_auditlog::encode;
+use containerssh_auditlog::{Version, encode};
 use tokio::time::Instant;
 
 /// Content at which a segment is cut. Large enough that deflate's window and the member's 23 bytes of framing do not
@@ -65,6 +65,8 @@ pub(crate) struct Segment {
     stake: Lost,
     /// Bytes of the connection's and everybody's memory that this segment holds, to be given back.
     weight: usize,
+    /// Whether the content ends with the byte that closes the file's array.
+    closed: bool,
 }
 
 impl Segment {
@@ -112,11 +114,16 @@ impl Segment {
     /// Closes the file's array after this segment.
     pub(crate) fn close(&mut self, now: Instant) {
         encode::close(self.buffer(now));
+        self.closed = true;
     }
 
-    /// The member's content.
-    pub(crate) fn content(&self, first: bool) -> &[u8] {
-        if first { &self.content } else { self.content.get(1..).unwrap_or_default() }
+    /// The member's content in a file of that version, whose first member it is or not. Version 2 has no array.
+    pub(crate) fn content(&self, version: Version, first: bool) -> &[u8] {
+        let opens = version == Version::V1 && first;
+        let closes = version == Version::V1 || !self.closed;
+        let start = usize::from(!opens);
+        let end = self.content.len() - usize::from(!closes);
+        self.content.get(start..end).unwrap_or_default()
     }
 
     pub(crate) fn weight(&self) -> usize {
@@ -161,9 +168,21 @@ mod tests {
         let now = Instant::now();
         let mut segment = Segment::default();
         segment.buffer(now).extend(b"abc");
+        assert_eq!(segment.content(Version::V1, true), b"\x9fabc");
         segment.close(now);
-        assert_eq!(segment.content(true), b"\x9fabc\xff");
-        assert_eq!(segment.content(false), b"abc\xff");
+        assert_eq!(segment.content(Version::V1, true), b"\x9fabc\xff");
+        assert_eq!(segment.content(Version::V1, false), b"abc\xff");
+    }
+
+    #[test]
+    fn version_two_has_no_array() {
+        let now = Instant::now();
+        let mut segment = Segment::default();
+        segment.buffer(now).extend(b"abc");
+        assert_eq!(segment.content(Version::V2, true), b"abc");
+        segment.close(now);
+        assert_eq!(segment.content(Version::V2, true), b"abc");
+        assert_eq!(segment.content(Version::V2, false), b"abc");
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use containerssh_config::{Audit, OnFailure};
+use containerssh_auditlog::Version;
+use containerssh_config::{Audit, FormatVersion, OnFailure};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
@@ -129,10 +130,14 @@ impl Writer {
     /// Makes the record's file and its sidecar.
     async fn make(&mut self) -> io::Result<()> {
         let (spool, id, sidecar) = (self.spool.clone(), self.session.id.clone(), self.sidecar.clone());
+        let version = match self.audit.format_version {
+            FormatVersion::V1 => Version::V1,
+            FormatVersion::V2 => Version::V2,
+        };
         let _permit = self.spool.threads.acquire().await;
         let made = tokio::task::spawn_blocking(move || {
             // The record first: a sidecar without one is swept at start.
-            let record = RecordFile::create(&spool.dir.record(&id, FileStage::Open))?;
+            let record = RecordFile::create(&spool.dir.record(&id, FileStage::Open), version)?;
             let beside = sidecar.write_new(&spool.dir.sidecar(&id))?;
             Ok::<_, io::Error>((record, beside))
         });

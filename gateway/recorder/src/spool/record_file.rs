@@ -39,14 +39,15 @@ pub(crate) struct RecordFile {
     file: Arc<File>,
     /// Up to where it is sound. Writes go exactly there, so that what a failed one left behind is written over.
     len: u64,
+    version: Version,
 }
 
 impl RecordFile {
     /// Starts a record. Fails if there is one already.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, version: Version) -> io::Result<Self> {
         let file = create(OpenOptions::new().write(true).create_new(true), path)?;
-        file.write_all_at(&header(Version::V1), 0)?;
-        Ok(Self { file: Arc::new(file), len: HEADER_LEN as u64 })
+        file.write_all_at(&header(version), 0)?;
+        Ok(Self { file: Arc::new(file), len: HEADER_LEN as u64, version })
     }
 
     /// The file, to be synced.
@@ -74,7 +75,7 @@ impl RecordFile {
         }
         press.member.clear();
         let first = self.len == HEADER_LEN as u64;
-        member::compress(segment.content(first), &mut press.member, &mut press.scratch);
+        member::compress(segment.content(self.version, first), &mut press.member, &mut press.scratch);
         match self.file.write_all_at(&press.member, self.len) {
             Ok(()) => {
                 self.len += press.member.len() as u64;
@@ -109,7 +110,7 @@ mod tests {
     fn a_removed_file_is_noticed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.open");
-        let mut record = RecordFile::create(&path).unwrap();
+        let mut record = RecordFile::create(&path, Version::V1).unwrap();
         record.append(&segment(b"x"), &mut Press::default()).unwrap();
         std::fs::remove_file(&path).unwrap();
         let error = record.append(&segment(b"y"), &mut Press::default()).unwrap_err();
@@ -120,7 +121,7 @@ mod tests {
     fn what_a_failed_write_left_is_written_over_and_cut_off() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.open");
-        let mut record = RecordFile::create(&path).unwrap();
+        let mut record = RecordFile::create(&path, Version::V1).unwrap();
         record.file.write_all_at(&[0xee; 500], record.len).unwrap();
         record.append(&segment(b"x"), &mut Press::default()).unwrap();
         record.trim().unwrap();
@@ -131,7 +132,7 @@ mod tests {
     fn a_record_is_never_started_over_another() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.open");
-        let _first = RecordFile::create(&path).unwrap();
-        assert_eq!(RecordFile::create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let _first = RecordFile::create(&path, Version::V1).unwrap();
+        assert_eq!(RecordFile::create(&path, Version::V1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 }
