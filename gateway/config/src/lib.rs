@@ -27,10 +27,10 @@ mod ssh;
 mod value;
 
 pub use audit::{
-    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, EventBatch, EventCompression, EventEncoding,
-    EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage, FormatVersion, Intercept,
-    LockMode, ObjectLock, OnFailure, OnFull, S3, S3Metadata, ServerSideEncryption, Spool, SseType,
-    SyslogProtocol,
+    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, Durability, Encryption, EventBatch, EventCompression,
+    EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage,
+    FormatVersion, Intercept, LockMode, ObjectLock, OnFailure, OnFull, S3, S3Metadata, ServerSideEncryption,
+    Signing, Spool, SseType, SyslogProtocol,
 };
 pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
 pub use config::{BackendKind, Config};

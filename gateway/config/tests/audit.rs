@@ -191,3 +191,32 @@ fn every_new_setting_is_read() {
     assert_eq!(audit.format_version, FormatVersion::V2);
     assert_eq!(read("").s3.abort_stale_uploads_after, Duration::from_secs(24 * 3600));
 }
+
+#[test]
+fn recipients_and_signing_keys_that_would_not_work_are_refused_without_showing_them() {
+    let key = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    let message = error(&s3(&format!("  encryption: {{recipients: [{key}]}}")));
+    assert!(message.contains("audit.encryption.recipients[0] (is a secret key"), "{message}");
+    assert!(!message.contains("GFPYYSJZ"), "{message}");
+    let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    assert!(read(&s3(&format!("  encryption: {{recipients: [{recipient}]}}"))).encryption.is_on());
+    for (lines, expected) in [
+        (format!("encryption: {{recipients: [{recipient}, {recipient}]}}"), "[1] (is there twice"),
+        (format!("encryption: {{recipients: [{}]}}", recipient.replace('z', "q")), "is mistyped"),
+        ("signing: {key: /a, keyFile: /b}".to_owned(), "keyFile (key is set as well"),
+        ("signing: {keyFile: signing.pem}".to_owned(), "must be an absolute path"),
+        ("signing: {key: \"\"}".to_owned(), "is empty"),
+        ("spool: {durability: maybe}".to_owned(), "durability"),
+    ] {
+        let message = error(&s3(&format!("  {lines}")));
+        assert!(message.contains(expected), "{lines}: {message}");
+    }
+}
+
+#[test]
+fn an_encrypted_record_cannot_become_casts() {
+    let recipient = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    let text = s3(&format!("  encryption: {{recipients: [{recipient}]}}"))
+        .replace("format: binary", "format: asciinema");
+    assert!(error(&text).contains("needs audit.format binary"), "{text}");
+}

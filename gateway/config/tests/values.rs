@@ -97,7 +97,9 @@ fn defaults_are_the_reference_s() {
         ("audit.s3.objectLock", json!({"mode": "none", "legalHold": false})),
         ("audit.s3.abortStaleUploadsAfter", json!("24h")),
         ("audit.onFailure", json!("deny")),
-        ("audit.spool", json!({"size": "10Gi", "onFull": "block"})),
+        ("audit.spool", json!({"size": "10Gi", "onFull": "block", "durability": "group"})),
+        ("audit.encryption", json!({"recipients": []})),
+        ("audit.signing", json!({})),
         ("session", json!({"maxDuration": "0s", "idleTimeout": "0s"})),
         ("drain", json!({"timeout": "1m"})),
     ] {

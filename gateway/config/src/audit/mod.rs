@@ -1,14 +1,17 @@
 //! `audit`: what is recorded, where the record goes, and what happens when it cannot.
 
+mod encryption;
 mod events;
 mod file;
 mod intercept;
 mod lock;
 mod s3;
+mod signing;
 mod spool;
 mod sse;
 mod version;
 
+pub use encryption::Encryption;
 pub use events::{
     EventBatch, EventCompression, EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget,
     EventWebhook, SyslogProtocol,
@@ -17,7 +20,8 @@ pub use file::FileStorage;
 pub use intercept::Intercept;
 pub use lock::{LockMode, ObjectLock};
 pub use s3::{S3, S3Metadata};
-pub use spool::{OnFull, Spool};
+pub use signing::Signing;
+pub use spool::{Durability, OnFull, Spool};
 pub use sse::{ServerSideEncryption, SseType};
 pub use version::FormatVersion;
 
@@ -95,6 +99,10 @@ pub struct Audit {
     pub on_failure: OnFailure,
     /// The store between the session and its destination.
     pub spool: Spool,
+    /// Who may read the records.
+    pub encryption: Encryption,
+    /// The key that manifests are signed with.
+    pub signing: Signing,
     /// Where events are sent as they happen.
     pub events: Vec<EventTarget>,
     /// How much of them is held.
@@ -153,5 +161,14 @@ impl Audit {
             AuditStorage::S3 => self.s3.check(problems),
         }
         self.spool.check(problems);
+        self.encryption.check(problems);
+        self.signing.check(problems);
+        if self.encryption.is_on() && self.format == AuditFormat::Asciinema {
+            problems.invalid(
+                "audit.encryption.recipients",
+                "needs audit.format binary: casts are made from the finished record, which the gateway cannot read \
+                 when it is encrypted",
+            );
+        }
     }
 }

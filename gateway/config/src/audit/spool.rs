@@ -20,6 +20,18 @@ keyword_enum! {
     }
 }
 
+keyword_enum! {
+    /// `audit.spool.durability`: when a byte may be passed on.
+    #[derive(Default)]
+    pub enum Durability {
+        /// As soon as its record is accepted; it is on the disk 100 ms later.
+        #[default]
+        Group = "group",
+        /// Once its record is on the disk.
+        Strict = "strict",
+    }
+}
+
 /// `audit.spool`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -28,11 +40,13 @@ pub struct Spool {
     pub size: ByteSize,
     /// What happens then.
     pub on_full: OnFull,
+    /// What a power cut may cost.
+    pub durability: Durability,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { size: ByteSize::gib(10), on_full: OnFull::default() }
+        Self { size: ByteSize::gib(10), on_full: OnFull::default(), durability: Durability::default() }
     }
 }
 
