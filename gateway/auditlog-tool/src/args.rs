@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 use crate::convert::ConvertArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
+use crate::play::PlayArgs;
 
 /// Reads ContainerSSH audit logs (FORMAT 1 and 2), whole or damaged.
 #[derive(Debug, Parser)]
@@ -33,6 +34,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Print a log as JSON, as a transcript, or as a terminal session for players (the default)
     Convert(ConvertArgs),
+    /// Replay a session in the terminal
+    Play(PlayArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

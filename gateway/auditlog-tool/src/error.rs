@@ -13,6 +13,8 @@ pub(crate) enum ToolError {
     Write { name: String, error: io::Error },
     #[error("cannot keep the input for a second reading: {0}")]
     Spool(io::Error),
+    #[error("cannot use the terminal: {0}")]
+    Terminal(io::Error),
     #[error("{name}: {error}")]
     Log { name: String, error: HeaderError },
     #[error("{name}: {error}")]

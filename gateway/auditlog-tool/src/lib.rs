@@ -17,6 +17,7 @@ mod input;
 mod manual;
 mod outcome;
 mod output;
+mod play;
 #[allow(dead_code, unused_imports, reason = "play, html and search are about to use it")]
 mod screen;
 
@@ -65,6 +66,7 @@ pub fn main() -> ExitCode {
 fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
     match command {
         Command::Convert(args) => convert::run(args, output),
+        Command::Play(args) => play::run(args, output),
         Command::Completions(args) => manual::completions(args, output),
         Command::Man(args) => manual::man(args, output),
     }

@@ -53,6 +53,17 @@ pub(super) fn survey(input: &mut Input) -> Result<Survey, ToolError> {
     Ok(survey)
 }
 
+/// The channel to replay for a viewer: as [`choose`], but where no channel has a terminal, the only one that ran a program.
+pub(crate) fn choose_to_watch(input: &mut Input, wanted: Option<u64>) -> Result<u64, ToolError> {
+    let survey = survey(input)?;
+    let mut programs =
+        survey.channels().iter().filter(|(_, channel)| channel.program || channel.started.is_some());
+    if let (None, Some((only, _)), None) = (wanted, programs.next(), programs.next()) {
+        return Ok(*only);
+    }
+    Ok(choose(&survey, wanted)?)
+}
+
 /// The channel that was asked for, or the only one with a terminal.
 pub(super) fn choose(survey: &Survey, wanted: Option<u64>) -> Result<u64, ChannelError> {
     let error = |reason: String| Err(ChannelError { reason, channels: Channels(survey.clone()) });

@@ -16,7 +16,7 @@ use crate::input::{Input, Reader, SourceArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-pub(crate) use cast::ChannelError;
+pub(crate) use cast::{ChannelError, choose_to_watch};
 
 /// The arguments of `convert`, and those without a subcommand.
 #[derive(Debug, clap::Args)]

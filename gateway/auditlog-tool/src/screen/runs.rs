@@ -45,7 +45,8 @@ pub(crate) fn runs(line: &Line) -> Vec<Run> {
 }
 
 impl Run {
-    fn is_wide(&self) -> bool {
+    /// One character of two columns.
+    pub(crate) fn is_wide(&self) -> bool {
         self.columns == 2 && self.text.chars().count() == 1
     }
 

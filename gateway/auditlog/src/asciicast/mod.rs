@@ -24,19 +24,14 @@
 
 mod line;
 mod survey;
+mod view;
 
-use crate::message::{IoStream, Message};
+use crate::message::Message;
 use crate::payload::Payload;
-use crate::text::Joiner;
 
 use line::{Clock, Header};
 pub use survey::{Channel, Survey};
-
-/// The size of a terminal that nobody asked for, as terminals have had it since the VT100.
-const USUAL_SIZE: (u32, u32) = (80, 24);
-/// Columns and rows: more than an 8K display has in letters of 4 by 8 pixels. A window is as large as a client claims; what shows
-/// it allocates that much.
-const MAX_SIZE: (u32, u32) = (1_000, 500);
+pub use view::{Change, View, window_size};
 
 /// Versions of the asciicast format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,31 +49,12 @@ pub struct Cast {
     version: Version,
     channel: u64,
     with_input: bool,
-    size: (u32, u32),
-    term: String,
-    terminal: Terminal,
+    view: View,
     /// When the program started, in nanoseconds since 1970; the header has been written.
     start: Option<u64>,
     last: u64,
     clock: Clock,
     exit_status: Option<u32>,
-    /// stdin, stdout, stderr.
-    joiners: [Joiner; 3],
-}
-
-/// Who turns line feeds into new lines.
-#[derive(Clone, Copy, Debug)]
-enum Terminal {
-    /// The program's own terminal.
-    Requested {
-        /// The request, which may be refused.
-        request_id: u64,
-    },
-    /// Only the user's.
-    None {
-        /// The last character was a carriage return.
-        after_return: bool,
-    },
 }
 
 impl Cast {
@@ -90,14 +66,11 @@ impl Cast {
             version: Version::default(),
             channel,
             with_input,
-            size: USUAL_SIZE,
-            term: String::new(),
-            terminal: Terminal::None { after_return: false },
+            view: View::default(),
             start: None,
             last: 0,
             clock: Clock::default(),
             exit_status: None,
-            joiners: Default::default(),
         }
     }
 
@@ -117,45 +90,24 @@ impl Cast {
     /// Appends the lines that one record of this channel gives, if any. The time is in nanoseconds since 1970.
     pub fn record(&mut self, timestamp: u64, payload: &Payload, out: &mut Vec<u8>) {
         match payload {
-            Payload::ChannelRequestPty { request_id, term, columns, rows, .. } => {
-                self.term.clone_from(term);
-                self.size = window_size(*columns, *rows);
-                self.terminal = Terminal::Requested { request_id: *request_id };
-            }
-            Payload::RequestFailed { request_id: failed, .. } => match self.terminal {
-                Terminal::Requested { request_id } if request_id == *failed => {
-                    self.terminal = Terminal::None { after_return: false };
-                }
-                _ => {}
-            },
-            Payload::ChannelRequestWindow { columns, rows, .. } => {
-                self.size = window_size(*columns, *rows);
-                if self.start.is_some() {
-                    let size = format!("{}x{}", self.size.0, self.size.1);
-                    self.event(timestamp, "r", &size, out);
-                }
-            }
             Payload::ChannelRequestExec { program, .. } => self.begin(timestamp, Some(program), out),
-            Payload::ChannelRequestShell { .. } | Payload::ChannelRequestSubsystem { .. } => {
-                self.begin(timestamp, None, out);
-            }
-            Payload::Io { stream, data } => {
-                self.begin(timestamp, None, out);
-                let text = self.joiner(*stream).push(data);
-                self.text(timestamp, *stream, &text, out);
-            }
+            Payload::ChannelRequestShell { .. }
+            | Payload::ChannelRequestSubsystem { .. }
+            | Payload::Io { .. } => self.begin(timestamp, None, out),
             Payload::Exit { exit_status } => self.exited(timestamp, Some(*exit_status)),
             Payload::ExitSignal { signal, .. } => self.exited(timestamp, status_of_signal(signal)),
             _ => {}
+        }
+        if let Some(change) = self.view.record(payload) {
+            self.change(timestamp, &change, out);
         }
     }
 
     /// Appends what is left at the end of the session: a cast is never without its header.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.begin(self.last, None, out);
-        for stream in [IoStream::Stdin, IoStream::Stdout, IoStream::Stderr] {
-            let rest = self.joiner(stream).finish();
-            self.text(self.last, stream, &rest, out);
+        for change in self.view.finish() {
+            self.change(self.last, &change, out);
         }
         // At the very end, since output may come after the status (RFC 4254 section 6.10 orders only the channel's close).
         if let (Version::V3, Some(status)) = (self.version, self.exit_status.take()) {
@@ -169,23 +121,20 @@ impl Cast {
         }
         self.start = Some(timestamp);
         self.last = timestamp;
-        let header =
-            Header { size: self.size, timestamp: timestamp / 1_000_000_000, command, term: &self.term };
+        let (size, term) = (self.view.size(), self.view.term());
+        let header = Header { size, timestamp: timestamp / 1_000_000_000, command, term };
         header.write(self.version, out);
     }
 
-    fn text(&mut self, timestamp: u64, stream: IoStream, text: &str, out: &mut Vec<u8>) {
-        match stream {
-            IoStream::Stdin if !self.with_input => {}
-            _ if text.is_empty() => {}
-            IoStream::Stdin => self.event(timestamp, "i", text, out),
-            IoStream::Stdout | IoStream::Stderr => match &mut self.terminal {
-                Terminal::Requested { .. } => self.event(timestamp, "o", text, out),
-                Terminal::None { after_return } => {
-                    let text = with_returns(text, after_return);
-                    self.event(timestamp, "o", &text, out);
-                }
-            },
+    fn change(&mut self, timestamp: u64, change: &Change, out: &mut Vec<u8>) {
+        match change {
+            Change::Output(text) => self.event(timestamp, "o", text, out),
+            Change::Input(text) if self.with_input => self.event(timestamp, "i", text, out),
+            // The header tells the size at the start.
+            Change::Size(columns, rows) if self.start.is_some() => {
+                self.event(timestamp, "r", &format!("{columns}x{rows}"), out);
+            }
+            Change::Input(_) | Change::Size(..) => {}
         }
     }
 
@@ -199,38 +148,6 @@ impl Cast {
         self.last = self.last.max(timestamp);
         self.exit_status = status;
     }
-
-    fn joiner(&mut self, stream: IoStream) -> &mut Joiner {
-        let [stdin, stdout, stderr] = &mut self.joiners;
-        match stream {
-            IoStream::Stdin => stdin,
-            IoStream::Stdout => stdout,
-            IoStream::Stderr => stderr,
-        }
-    }
-}
-
-/// The columns and rows of a window that a client claims to have, as far as they can be shown. A client without a window
-/// sends zeros (RFC 4254 section 6.2): it is taken to have the usual 80 by 24.
-#[must_use]
-pub fn window_size(columns: u32, rows: u32) -> (u32, u32) {
-    let within = |claimed, usual, most| if claimed == 0 { usual } else { u32::min(claimed, most) };
-    (within(columns, USUAL_SIZE.0, MAX_SIZE.0), within(rows, USUAL_SIZE.1, MAX_SIZE.1))
-}
-
-/// What a program prints that has no terminal, as the user's terminal shows it: each line feed begins a line. `after_return`
-/// carries over from text to text.
-#[must_use]
-pub fn with_returns(text: &str, after_return: &mut bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\n' && !*after_return {
-            shown.push('\r');
-        }
-        *after_return = character == '\r';
-        shown.push(character);
-    }
-    shown
 }
 
 /// As shells report the signals of RFC 4254 section 6.10; `None` for others, whose number is not known.
@@ -257,6 +174,7 @@ fn status_of_signal(signal: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::IoStream;
     use bytes::Bytes;
 
     const START: u64 = 1_600_000_000_500_000_000;
