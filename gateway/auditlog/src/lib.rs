@@ -12,6 +12,7 @@
 //! - [`member`] turns a buffer into one complete gzip member; [`recover`] mends a file that lacks its end.
 //! - [`chain`] links the members, and [`manifest`] says beside the file what it is: both so that a change shows.
 //! - [`Decoder`] reads what any ContainerSSH has written, whole or damaged.
+//! - [`sftp`] tells what happened to files in a session.
 //! - [`asciicast`] is what players take. The command line program is a crate of its own, containerssh-auditlog-tool.
 //!
 //! No network, no async runtime: the gateway's recorder and the command line tool both build on it.
@@ -29,6 +30,7 @@ pub mod member;
 mod message;
 mod payload;
 pub mod recover;
+pub mod sftp;
 pub mod tally;
 pub mod text;
 
