@@ -1,7 +1,9 @@
 //! An event as JSON. docs/siem.md lists the fields of each type; a test holds it to this.
 
 use containerssh_auditlog::Payload;
+use containerssh_auditlog::sftp::{FileEvent, Outcome};
 use containerssh_config::EventKind;
+use serde::Serialize;
 
 use crate::event::{Event, FinishedRecord, Gap, MAX_USERNAME, Source, What, forward_type, start};
 use crate::json::Object;
@@ -18,7 +20,7 @@ pub(crate) struct Style {
 /// Appends the event as one JSON object, without a line break.
 pub(crate) fn encode(out: &mut Vec<u8>, source: &Source, event: &Event, sequence: u64, style: Style) {
     let mut object = Object::new(out, style.limit);
-    object.field("type", event.what.name());
+    object.field("type", &event.what.name());
     object.field("sessionId", &event.origin.session_id);
     object.optional("username", username(event).map(|name| start(name, style.limit)));
     // Always a text: consumers rely on it.
@@ -39,6 +41,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, source: &Source, event: &Event, sequence
             record(&mut object, payload, style.passwords);
         }
         What::Io(contents) => object.bytes("data", contents.data.as_slice(), contents.length),
+        What::File(file) => fields_of(&mut object, file),
         What::ForwardClose(forwarded) => object.field("forwardType", forwarded),
         What::RecordFailed(reason) | What::RecordGap(reason) => object.text("reason", reason),
         What::Disconnect(ending) => {
@@ -88,6 +91,18 @@ pub(crate) fn tried(payload: &Payload) -> Option<&str> {
 pub(crate) fn timestamp(at: u64) -> String {
     let time = jiff::Timestamp::from_nanosecond(i128::from(at)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     format!("{time:.9}")
+}
+
+/// The fields of what happened to a file, but for those that every event has.
+fn fields_of(object: &mut Object<'_>, file: &FileEvent) {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(file) else { return };
+    for (key, value) in fields {
+        match (key.as_str(), value) {
+            ("event" | "timestamp" | "sequence", _) => {}
+            (key, serde_json::Value::String(text)) => object.text(key, &text),
+            (key, value) => object.field(key, &value),
+        }
+    }
 }
 
 fn finished(object: &mut Object<'_>, record: &FinishedRecord) {
@@ -279,16 +294,17 @@ pub(crate) fn size(event: &Event) -> usize {
     /// The fields of every event, with room for those of its type.
     const FRAME: usize = 512;
     let own = match &event.what {
-        What::Record(_, payload) => text_bytes(payload),
+        What::Record(_, payload) => text_bytes(&**payload),
         What::Io(contents) => contents.data.as_slice().len().div_ceil(3) * 4,
         What::RecordFailed(reason) | What::RecordGap(reason) => reason.len(),
+        What::File(file) => text_bytes(&**file),
         What::ForwardClose(_) | What::Disconnect(_) | What::Recovered(_) | What::Gap(_) => 0,
     };
     FRAME.saturating_add(own)
 }
 
-/// Bytes of a record as JSON.
-pub(crate) fn text_bytes(payload: &Payload) -> usize {
+/// Bytes of a value as JSON.
+pub(crate) fn text_bytes(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -300,7 +316,7 @@ pub(crate) fn text_bytes(payload: &Payload) -> usize {
         }
     }
     let mut count = Count(0);
-    let _infallible = serde_json::to_writer(&mut count, payload);
+    let _infallible = serde_json::to_writer(&mut count, value);
     count.0
 }
 
@@ -320,6 +336,7 @@ pub(crate) fn is_warning(event: &Event) -> bool {
                 | EventKind::RequestFailed
                 | EventKind::ExitSignal
         ),
+        What::File(file) => !matches!(file.outcome, None | Some(Outcome::Ok)),
         What::RecordFailed(_) | What::RecordGap(_) | What::Gap(_) | What::Recovered(_) => true,
         What::Io(_) | What::ForwardClose(_) | What::Disconnect(_) => false,
     }

@@ -3,10 +3,12 @@
 //! Not every record is an event. A credential, a channel and a request are recorded twice, when they are asked for and when
 //! they are decided; as an event each appears once, with its outcome: what a SIEM counts are attempts, not messages.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use containerssh_auditlog::sftp::FileEvent;
 use containerssh_auditlog::{IoStream, Payload};
 use containerssh_config::EventKind;
 
@@ -52,6 +54,8 @@ pub(crate) enum What {
     /// What a record says.
     Record(EventKind, Arc<Payload>),
     Io(Contents),
+    /// What was done to a file, read from the streams of a channel.
+    File(Arc<FileEvent>),
     ForwardClose(&'static str),
     RecordFailed(String),
     RecordGap(String),
@@ -159,6 +163,7 @@ impl What {
         Some(match self {
             Self::Record(kind, _) => *kind,
             Self::Io(contents) => stream_kind(contents.stream),
+            Self::File(_) => EventKind::Sftp,
             Self::ForwardClose(_) => EventKind::ForwardClose,
             Self::RecordFailed(_) => EventKind::RecordFailed,
             Self::RecordGap(_) => EventKind::RecordGap,
@@ -169,8 +174,11 @@ impl What {
     }
 
     /// The event's `type`.
-    pub(crate) fn name(&self) -> &'static str {
-        self.kind().map_or("gap", EventKind::as_str)
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::File(file) => format!("{}.{}", file.protocol.name(), file.operation.name()).into(),
+            other => other.kind().map_or("gap", EventKind::as_str).into(),
+        }
     }
 
     /// Whether it is contents, of which there may be any amount.

@@ -8,11 +8,14 @@
 //! both orders are one. Reserving waits only while the stage is behind, which never waits for a target: a target that is
 //! slow or away costs a session nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use containerssh_auditlog::sftp::{FileDecoder, Options};
 use containerssh_auditlog::{IoStream, Payload};
+use containerssh_config::EventKind;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +32,9 @@ pub(crate) const MEMORY: usize = 64 * 1024 * 1024;
 
 /// What an observation takes beside its contents, rounded up.
 const OVERHEAD: usize = 256;
+
+/// Channels that move files at once. Far more than a connection may open.
+const MAX_FILES: usize = 256;
 
 /// How long the disconnect waits for its record to be finished. A record that takes longer is on a disk that is full or
 /// away, and a SIEM must not wait for that to know that the session is over.
@@ -59,6 +65,8 @@ pub(crate) struct Line {
     wants: Kinds,
     /// Most bytes of contents in an event.
     limit: usize,
+    /// Whether there are `files` in the state.
+    files: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +78,8 @@ struct State {
     closed: bool,
     /// The stage is gone.
     stopped: bool,
+    /// Channels that move files: the stage needs all of their bytes.
+    files: Vec<u64>,
 }
 
 /// Something that was recorded.
@@ -106,6 +116,7 @@ pub struct Place<'a>(Option<Reserved<'a>>);
 #[derive(Debug)]
 struct Reserved<'a> {
     line: &'a Line,
+    channel: Option<u64>,
     seen: Seen,
     weight: usize,
     room: SemaphorePermit<'a>,
@@ -128,28 +139,33 @@ impl Feed {
             memory,
             wants,
             limit,
+            files: AtomicBool::new(false),
         });
         (Self(Some(Arc::new(Handle(Arc::clone(&line))))), line)
     }
 
     /// Room for a record that is about to be accepted. Secrets that may not be recorded must be out of it already.
-    pub async fn record(&self, payload: &Payload) -> Place<'_> {
+    pub async fn record(&self, channel: Option<u64>, payload: &Payload) -> Place<'_> {
         let Some(line) = self.line() else { return Place(None) };
         if record_kind(payload).is_none() {
             return Place(None);
         }
         let weight = OVERHEAD + text_bytes(payload);
-        line.reserve(weight, || Seen::Record(payload.clone())).await
+        line.reserve(channel, weight, || Seen::Record(payload.clone())).await
     }
 
     /// Room for bytes of a stream that are about to be accepted.
-    pub async fn io(&self, stream: IoStream, data: &Bytes) -> Place<'_> {
-        let Some(line) = self.line().filter(|line| line.wants.has(stream_kind(stream))) else {
+    pub async fn io(&self, channel: u64, stream: IoStream, data: &[u8]) -> Place<'_> {
+        let Some(line) = self.line() else { return Place(None) };
+        let kept = if line.follows_files(channel) {
+            data
+        } else if line.wants.has(stream_kind(stream)) {
+            data.get(..line.limit).unwrap_or(data)
+        } else {
             return Place(None);
         };
-        let kept = data.get(..line.limit).unwrap_or(data);
         let seen = || Seen::Io { stream, data: Bytes::copy_from_slice(kept), length: data.len() as u64 };
-        line.reserve(OVERHEAD + kept.len(), seen).await
+        line.reserve(Some(channel), OVERHEAD + kept.len(), seen).await
     }
 
     /// Records are missing from the session's record from now on, or until now; `reason` says what and why.
@@ -191,14 +207,19 @@ impl Feed {
 }
 
 impl Place<'_> {
-    /// The record was accepted: nothing is waited for.
-    pub fn accepted(self, at: u64, channel: Option<u64>) {
-        let Some(Reserved { line, seen, weight, room, memory }) = self.0 else { return };
+    /// The record was accepted with this timestamp, in nanoseconds since 1970. Waits for nothing.
+    pub fn accepted(self, at: u64) {
+        let Some(Reserved { line, channel, seen, weight, room, memory }) = self.0 else { return };
         if line.push(Observation { at, channel, seen, weight }) {
             // Given back when the stage has taken it.
             room.forget();
             memory.forget();
         }
+    }
+
+    /// It is not recorded, as the policy allows, and happens all the same.
+    pub fn unrecorded(self) {
+        self.accepted(crate::now());
     }
 }
 
@@ -207,14 +228,38 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn reserve(&self, weight: usize, seen: impl FnOnce() -> Seen) -> Place<'_> {
+    async fn reserve(&self, channel: Option<u64>, weight: usize, seen: impl FnOnce() -> Seen) -> Place<'_> {
         // What is larger than all the room there is waits for all of it, not for ever.
         let weight = weight.min(CAPACITY);
         let permits = u32::try_from(weight).unwrap_or(u32::MAX);
         // Both fail only when the stage is gone, and then there is nobody to tell.
         let Ok(room) = self.room.acquire_many(permits).await else { return Place(None) };
         let Ok(memory) = self.memory.acquire_many(permits).await else { return Place(None) };
-        Place(Some(Reserved { line: self, seen: seen(), weight, room, memory }))
+        Place(Some(Reserved { line: self, channel, seen: seen(), weight, room, memory }))
+    }
+
+    fn follows_files(&self, channel: u64) -> bool {
+        self.files.load(Ordering::Relaxed) && self.state().files.contains(&channel)
+    }
+
+    /// Notes which channels move files.
+    fn notice_files(&self, state: &mut State, channel: u64, payload: &Payload) {
+        if !self.wants.has(EventKind::Sftp) {
+            return;
+        }
+        let known = state.files.contains(&channel);
+        match payload {
+            Payload::Close if known => state.files.retain(|open| *open != channel),
+            request if !known && FileDecoder::for_request(request, Options::default()).is_some() => {
+                // As many as the stage follows, and the oldest first, as it does.
+                if state.files.len() >= MAX_FILES {
+                    state.files.remove(0);
+                }
+                state.files.push(channel);
+            }
+            _ => return,
+        }
+        self.files.store(!state.files.is_empty(), Ordering::Relaxed);
     }
 
     /// Whether the stage will take it.
@@ -224,12 +269,24 @@ impl Line {
             return false;
         }
         let first = state.waiting.is_empty();
+        if let (Seen::Record(payload), Some(channel)) = (&observation.seen, observation.channel) {
+            self.notice_files(&mut state, channel, payload);
+        }
         state.waiting.push(observation);
         drop(state);
         if first {
             self.wake.notify_one();
         }
         true
+    }
+
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.wants.has(kind)
+    }
+
+    /// Most bytes of contents in an event.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The stage's next work. `deadline` is the stage's, set when the disconnect comes. Cancel safe.
@@ -286,8 +343,6 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use containerssh_config::EventKind;
-
     use super::*;
 
     fn feed(wants: &[EventKind]) -> (Feed, Arc<Line>, Arc<Semaphore>) {
@@ -303,9 +358,9 @@ mod tests {
     #[tokio::test]
     async fn contents_that_nobody_wants_are_not_even_copied() {
         let (feed, line, memory) = feed(&[EventKind::Stdin]);
-        let place = feed.io(IoStream::Stdout, &Bytes::from_static(b"x")).await;
+        let place = feed.io(0, IoStream::Stdout, b"x").await;
         assert!(place.0.is_none());
-        place.accepted(1, Some(0));
+        place.accepted(1);
         assert!(line.state().waiting.is_empty());
         assert_eq!(memory.available_permits(), MEMORY);
     }
@@ -313,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn of_contents_no_more_is_kept_than_an_event_holds() {
         let (feed, line, memory) = feed(&[EventKind::Stdout]);
-        feed.io(IoStream::Stdout, &Bytes::from(vec![7; 5000])).await.accepted(1, Some(3));
+        feed.io(3, IoStream::Stdout, &[7; 5000]).await.accepted(1);
         assert_eq!(memory.available_permits(), MEMORY - 1000 - OVERHEAD);
         let Next::Seen(seen) = next(&line).await else { panic!() };
         let [observation] = &seen[..] else { panic!() };
@@ -323,9 +378,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_channels_that_move_files_the_stage_gets_every_byte() {
+        let (feed, line, _memory) = feed(&[EventKind::Sftp]);
+        let sftp = Payload::ChannelRequestSubsystem { request_id: 1, subsystem: "sftp".into() };
+        feed.record(Some(3), &sftp).await.accepted(1);
+        assert!(feed.io(4, IoStream::Stdin, &[7; 5000]).await.0.is_none());
+        feed.io(3, IoStream::Stdin, &[7; 5000]).await.accepted(2);
+        feed.record(Some(3), &Payload::Close).await.accepted(3);
+        assert!(feed.io(3, IoStream::Stdin, b"late").await.0.is_none());
+        let Next::Seen(seen) = next(&line).await else { panic!() };
+        assert!(matches!(&seen[1].seen, Seen::Io { data, .. } if data.len() == 5000));
+    }
+
+    #[tokio::test]
     async fn a_place_that_is_not_taken_is_given_back() {
         let (feed, line, memory) = feed(&[EventKind::Stdin]);
-        drop(feed.io(IoStream::Stdin, &Bytes::from_static(b"x")).await);
+        drop(feed.io(0, IoStream::Stdin, b"x").await);
         assert_eq!((memory.available_permits(), line.room.available_permits()), (MEMORY, CAPACITY));
     }
 
@@ -334,7 +402,7 @@ mod tests {
         let (feed, line, memory) = feed(&[EventKind::Stdin]);
         let producer = tokio::spawn(async move {
             for at in 0..10_000 {
-                feed.io(IoStream::Stdin, &Bytes::from_static(&[0; 1000])).await.accepted(at, Some(0));
+                feed.io(0, IoStream::Stdin, &[0; 1000]).await.accepted(at);
             }
         });
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -53,7 +53,7 @@ use crate::encode::Style;
 use crate::event::{Event, Kinds, Origin, What};
 use crate::metrics::Metrics;
 use crate::queue::{Limits, Queue};
-use crate::stage::Stage;
+use crate::stage::{Session, Stage};
 use crate::syslog::Syslog;
 use crate::target::{Delivery, Sender, Target};
 use crate::webhook::Webhook;
@@ -73,6 +73,8 @@ pub struct SessionStart {
     pub started: SystemTime,
     /// Hash of the policy it is recorded under.
     pub policy_hash: String,
+    /// Whether what programs print is recorded: what happens to files is read from it too.
+    pub stdout_recorded: bool,
 }
 
 /// The gateway's events. Clones share them; the default sends none.
@@ -184,8 +186,9 @@ impl Events {
         let (feed, line) = Feed::new(wants, limit, Arc::clone(&inner.memory));
         let origin =
             Origin { session_id: start.id, remote: Some(start.remote), policy_hash: start.policy_hash };
-        let started = nanoseconds(start.started);
-        let stage = Stage::new(line, &plan.targets, origin, started, inner.stop.clone());
+        let session =
+            Session { origin, started: nanoseconds(start.started), stdout_recorded: start.stdout_recorded };
+        let stage = Stage::new(line, &plan.targets, session, inner.stop.clone());
         inner.stages.spawn(stage.run());
         feed
     }

@@ -154,6 +154,12 @@ pub const TYPES: &[EventType] = &[
     },
     EventType { name: "stdout", meaning: "What the program printed, base64.", fields: &["data"] },
     EventType { name: "stderr", meaning: "What the program printed as errors, base64.", fields: &["data"] },
+    EventType {
+        name: "sftp.…, scp.…",
+        meaning: "What was done to a file or directory over SFTP (`sftp.open`, `sftp.close` with bytes and sha256, `sftp.rename`, \
+                  `sftp.remove`, …) or with scp, read from the recorded streams. docs/sftp-audit.md lists operations and fields.",
+        fields: &["protocol", "path?", "target?", "read?", "written?", "result?", "…"],
+    },
     EventType { name: "eof", meaning: "The program prints no more.", fields: &[] },
     EventType { name: "exit", meaning: "The program exited.", fields: &["exitCode"] },
     EventType {

@@ -274,7 +274,7 @@ impl Delivery {
             module = "audit",
             eventTarget = self.name,
             connectionId = item.event.origin.session_id,
-            eventType = item.event.what.name(),
+            eventType = %item.event.what.name(),
             sequence = item.sequence,
             "The target refuses an event, which is dropped: {message}"
         );

@@ -57,7 +57,7 @@ fn header(source: &Source, item: &Item, facility: u8) -> Vec<u8> {
     if let Some(username) = encode::username(event) {
         parameter(&mut out, "username", username);
     }
-    parameter(&mut out, "type", event.what.name());
+    parameter(&mut out, "type", &event.what.name());
     parameter(&mut out, "sequence", &item.sequence.to_string());
     out.extend_from_slice(b"] ");
     out
