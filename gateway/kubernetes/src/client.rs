@@ -5,8 +5,14 @@ use std::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use containerssh_config::Connection;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Map, Value, json};
+use tower::ServiceBuilder;
 
 /// Where ContainerSSH looks for the API server when it is told nothing else.
 const DEFAULT_HOST: &str = "kubernetes.default.svc";
@@ -40,7 +46,31 @@ pub(crate) async fn connect(connection: &Connection) -> Result<kube::Client, Cli
     };
     // kube would repeat a refused request up to 15 times and for minutes, behind the back of every deadline here.
     config.default_retry = false;
-    kube::Client::try_from(config).map_err(|error| ClientError::Settings(describe(&error)))
+    prompt_client(config).map_err(|error| ClientError::Settings(describe(&error)))
+}
+
+/// kube's own stack, but for one setting: Nagle's algorithm is off. Sessions run over these connections, and a keystroke behind
+/// one that is not acknowledged yet would wait for the acknowledgement, 40 ms where that is delayed.
+fn prompt_client(config: kube::Config) -> kube::Result<kube::Client> {
+    if config.proxy_url.is_some() {
+        return kube::Client::try_from(config);
+    }
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let http = Client::builder(TokioExecutor::new()).build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(tower::BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 /// The same settings in the form that kube reads, which then handles files, certificates and rotated tokens.
