@@ -37,3 +37,7 @@ pub const CA_KEY: &str = "ca.crt";
 pub const S3_ACCESS_KEY: &str = "accessKey";
 /// Data key of the S3 secret access key in a credentials Secret.
 pub const S3_SECRET_KEY: &str = "secretKey";
+/// Data key of the key in a signing Secret.
+pub const SIGNING_KEY: &str = "privateKey";
+/// Data key of the token in a bearer token Secret.
+pub const BEARER_TOKEN: &str = "token";

@@ -35,16 +35,19 @@ mod size;
 pub use duration::{DurationError, Span};
 pub use gateway::{
     Authentication, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, ConnectionLimits, ConnectionMode,
-    Drain, ExternalTrafficPolicy, GatewaySpool, KeepAlive, KubernetesBackend, Log, LogFormat, LogLevel,
-    NetworkPolicySwitch, PasswordAuthentication, PodSpecDocument, PodTemplate, PublicKeyAuthentication,
-    PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Service, ServiceType, Ssh,
-    StatusAudit, TemplateMetadata, Timeouts, Webhook, WorkloadTemplate, namespace_consents,
+    Drain, ExcludedFrom, ExternalTrafficPolicy, GatewaySpool, KeepAlive, KubernetesBackend, Log, LogFormat,
+    LogLevel, NetworkPolicySwitch, PasswordAuthentication, PodSpecDocument, PodTemplate,
+    PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus,
+    Service, ServiceType, Ssh, StatusAudit, TemplateMetadata, Timeouts, Webhook, WorkloadTemplate,
+    namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{
     Allow, AuditFormat, AuditPolicy, AuditPolicySpec, AuditPolicyStatus, AuditTier, CannedAcl,
-    CredentialsType, Demand, Intercept, OnFailure, OnFull, S3Credentials, S3Storage, SessionLimits,
-    SpoolDemand, SpoolMedium, Storage, matches,
+    CredentialsType, Demand, Durability, EVENT_TYPES, EncryptionType, EventBatch, EventCompression,
+    EventEncoding, EventSyslog, EventTarget, EventWebhook, Exclusion, Intercept, LockMode, ObjectLock,
+    OnFailure, OnFull, S3Credentials, S3Storage, ServerSideEncryption, SessionLimits, Signing, SpoolDemand,
+    SpoolMedium, Storage, SyslogProtocol, matches,
 };
 pub use reference::{KeyRef, NameRef};
 pub use size::{Size, SizeError};

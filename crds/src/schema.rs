@@ -5,6 +5,8 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::policy::EVENT_TYPES;
+
 /// Labels, annotations and the like: more entries than anyone has had a reason for.
 const MAX_ENTRIES: u32 = 64;
 /// Kubernetes' bound on a label value.
@@ -30,6 +32,23 @@ pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": MAX_ENTRIES,
         "additionalProperties": {"type": "string", "maxLength": MAX_ANNOTATION_VALUE},
     })
+}
+
+/// Words of `include`. Strings and no enum type: a word that a later release adds must not make this one unable to
+/// read the policy.
+pub(crate) fn event_types(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": EVENT_TYPES.len(),
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "enum": EVENT_TYPES},
+    })
+}
+
+/// Path of a setting to who decided it.
+pub(crate) fn explanations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "additionalProperties": {"type": "string"}})
 }
 
 /// Subsystem name to command.

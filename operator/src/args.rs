@@ -1,9 +1,12 @@
 //! The command line, parsed once into [`Settings`]: nothing further in sees a raw flag or reads the environment.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, path::Path, str::FromStr};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use containerssh_crds::AuditTier;
 use containerssh_log::{Format, Level};
+
+use crate::baseline::{self, Fallback, NoPolicy};
 
 /// Runs ContainerSSH-compatible gateways from SSHGateway and AuditPolicy objects.
 #[derive(Debug, Parser)]
@@ -13,10 +16,15 @@ pub struct Args {
     #[arg(long, env = "GATEWAY_IMAGE", value_parser = image)]
     gateway_image: String,
 
-    /// What a gateway records when no AuditPolicy covers it: `baseline` records who connects, from where, and what
-    /// runs, without any content; `deny` keeps the gateway from starting.
+    /// What becomes of a gateway that no AuditPolicy covers: `baseline` lets it run with the settings of `--baseline`,
+    /// `deny` keeps it from starting.
     #[arg(long, value_enum, default_value = "baseline")]
     no_policy: NoPolicy,
+
+    /// File with what holds where no policy and no gateway says anything: the fields of a policy's tier, in YAML. Without
+    /// it: no records, and what the fields' documentation names as defaults.
+    #[arg(long, value_name = "FILE", value_parser = tier)]
+    baseline: Option<Box<AuditTier>>,
 
     /// Manage only gateways of this namespace; may be repeated. Without it: all namespaces.
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
@@ -59,13 +67,6 @@ pub struct Args {
     pod_uid: Option<String>,
 }
 
-/// What holds for a gateway that no AuditPolicy covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum NoPolicy {
-    Baseline,
-    Deny,
-}
-
 /// A namespace's name: a DNS label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Namespace(String);
@@ -90,6 +91,10 @@ impl FromStr for Namespace {
     }
 }
 
+fn tier(path: &str) -> Result<Box<AuditTier>, String> {
+    baseline::read(Path::new(path)).map(Box::new)
+}
+
 fn image(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_whitespace) {
         return Err("an image is a reference such as registry.example.com/containerssh-gateway:1.0".into());
@@ -110,7 +115,7 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub gateway_image: String,
-    pub no_policy: NoPolicy,
+    pub fallback: Fallback,
     /// Sorted, without repetition; empty = all.
     pub watch_namespaces: Vec<Namespace>,
     pub log_level: Level,
@@ -139,7 +144,10 @@ impl From<Args> for Settings {
         };
         Self {
             gateway_image: args.gateway_image,
-            no_policy: args.no_policy,
+            fallback: Fallback {
+                no_policy: args.no_policy,
+                baseline: args.baseline.map_or_else(|| Fallback::default().baseline, |tier| *tier),
+            },
             watch_namespaces,
             log_level: args.log_level,
             log_format: args.log_format,
@@ -165,7 +173,7 @@ mod tests {
     #[test]
     fn the_image_is_the_only_flag_that_must_be_given() {
         let settings = parse(&["--gateway-image", "gateway:1"]).unwrap();
-        assert_eq!(settings.no_policy, NoPolicy::Baseline);
+        assert_eq!(settings.fallback, Fallback::default());
         assert!(settings.watch_namespaces.is_empty());
         assert_eq!(settings.health_addr.port(), 7000);
     }

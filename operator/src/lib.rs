@@ -17,6 +17,7 @@ pub mod admin;
 pub mod apply;
 pub mod args;
 pub mod backoff;
+pub mod baseline;
 pub mod children;
 pub mod context;
 pub mod controller;

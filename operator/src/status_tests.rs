@@ -19,6 +19,8 @@ fn audit() -> StatusAudit {
         hash: merged.hash.clone(),
         sources: merged.sources,
         effective: merged.effective,
+        why: [].into(),
+        exclusions: vec![],
     }
 }
 

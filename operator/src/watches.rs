@@ -41,6 +41,7 @@ use crate::{
     events::Events,
     gather::{
         audit::{self, GuardedPolicy},
+        audit_keys,
         pod_check::PodChecks,
         pods,
         refs::{self, Reader},
@@ -135,6 +136,9 @@ pub fn open(
         marks: marks.clone(),
         references: Arc::clone(&references),
         operator_namespace: operator_namespace.clone(),
+        baseline_secrets: audit_keys::secrets_of(&settings.fallback.baseline)
+            .map(|(_, name)| name.to_owned())
+            .collect(),
     };
     for scope in &scopes {
         let scope = scope.as_deref();
@@ -383,6 +387,8 @@ struct Referred {
     marks: Marks,
     references: Arc<References>,
     operator_namespace: String,
+    /// Secrets that the operator's own baseline names.
+    baseline_secrets: HashSet<String>,
 }
 
 impl Referred {
@@ -390,12 +396,14 @@ impl Referred {
         let concerns_policies = kind == Kind::Secret
             && name.namespace.as_deref() == Some(self.operator_namespace.as_str())
             && self.marks.policies.state().iter().any(|policy| {
-                policy
-                    .0
-                    .as_ref()
-                    .is_ok_and(|policy| audit::secrets_of(policy).any(|secret| secret == name.name))
+                policy.0.as_ref().is_ok_and(|policy| {
+                    audit_keys::secrets_of_policy(policy).any(|(_, secret)| secret == name.name)
+                })
             });
-        if concerns_policies {
+        let concerns_baseline = kind == Kind::Secret
+            && name.namespace.as_deref() == Some(self.operator_namespace.as_str())
+            && self.baseline_secrets.contains(&name.name);
+        if concerns_policies || concerns_baseline {
             self.marks.everything();
         }
         for gateway in self.references.referrers(&(kind, name)) {

@@ -19,7 +19,7 @@ pub use self::{
         Timeouts, namespace_consents,
     },
     ssh::{ConnectionLimits, KeepAlive, Ssh},
-    status::{ReplicaStatus, SSHGatewayStatus, StatusAudit},
+    status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
         Drain, ExternalTrafficPolicy, GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch,
         PullPolicy, Service, ServiceType, TemplateMetadata, WorkloadTemplate,
@@ -174,6 +174,7 @@ impl SSHGatewaySpec {
             medium: demanded.medium.max(spool.medium),
             size: demanded.size.max(spool.size),
             on_full: demanded.on_full,
+            durability: demanded.durability,
         });
         Some(wish)
     }

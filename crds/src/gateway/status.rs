@@ -1,10 +1,15 @@
 //! What the operator and the gateways report.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::merge::{EffectiveAudit, Source};
+use crate::{
+    merge::{EffectiveAudit, Source},
+    schema,
+};
 
 /// What the operator and the gateways report.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,4 +81,27 @@ pub struct StatusAudit {
 
     /// The settings that result.
     pub effective: EffectiveAudit,
+
+    /// Who decided each of these settings, by its path: policies with their tier, spec.audit, or the
+    /// operator's baseline.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::explanations")]
+    pub why: BTreeMap<String, String>,
+
+    /// Policies that would cover the gateway, but have an exclusion for it in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub exclusions: Vec<ExcludedFrom>,
+}
+
+/// A policy that does not cover the gateway for some time.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExcludedFrom {
+    /// Name of the AuditPolicy.
+    pub policy: String,
+    /// Why, as the policy says.
+    pub reason: String,
+    /// When the policy holds again.
+    pub expires_at: Time,
 }

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{EffectiveAudit, PolicyInput, input::Tiers, lattice};
-use crate::{AuditFormat, AuditTier, Demand};
+use crate::{AuditFormat, AuditTier, Demand, EventTarget, LockMode};
 
 /// Who says something.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,8 +74,10 @@ pub enum Conflict {
         /// Name of the policy whose demand does not.
         loser: String,
     },
-    /// Two policies name different storage. `loser` is programmed in part only.
-    Storage {
+    /// Two policies differ in something that is taken whole from one. `loser` is programmed in part only.
+    Overruled {
+        /// Path of the field.
+        field: &'static str,
         /// Name of the policy whose storage counts.
         winner: String,
         /// Name of the policy whose storage does not.
@@ -93,7 +95,7 @@ impl Conflict {
     #[must_use]
     pub fn loser(&self) -> Option<&str> {
         match self {
-            Self::Contradiction { loser, .. } | Self::Storage { loser, .. } => Some(loser),
+            Self::Contradiction { loser, .. } | Self::Overruled { loser, .. } => Some(loser),
             Self::Wish { .. } => None,
         }
     }
@@ -106,9 +108,9 @@ impl fmt::Display for Conflict {
                 f,
                 "{field} of AuditPolicy {loser} contradicts that of AuditPolicy {winner}, which counts; give both the same value, or change spec.priority"
             ),
-            Self::Storage { winner, loser } => write!(
+            Self::Overruled { field, winner, loser } => write!(
                 f,
-                "storage of AuditPolicy {loser} is not used, because that of AuditPolicy {winner} counts; remove one, or change spec.priority"
+                "{field} of AuditPolicy {loser} is not used, because that of AuditPolicy {winner} counts; remove one, or change spec.priority"
             ),
             Self::Wish { field } => write!(
                 f,
@@ -121,12 +123,10 @@ impl fmt::Display for Conflict {
 /// Finds everything that lost, in a fixed order.
 pub(super) fn find(tiers: &Tiers<'_>, wish: &AuditTier, effective: &EffectiveAudit) -> Vec<Conflict> {
     let mut found = contradictions(&tiers.enforce);
-    found.extend(storage(&tiers.enforce));
     found.extend(contradictions(&tiers.default));
-    // Default storage that nobody uses is no conflict: it is there to be overridden.
-    if tiers.enforce.iter().all(|(_, tier)| tier.storage.is_none()) && wish.storage.is_none() {
-        found.extend(storage(&tiers.default));
-    }
+    overruled(tiers, wish, "storage", |tier| tier.storage.clone(), &mut found);
+    overruled(tiers, wish, "signing", |tier| tier.signing.clone(), &mut found);
+    overruled(tiers, wish, "formatVersion", |tier| tier.format_version, &mut found);
     found.extend(refused(wish, effective).map(|field| Conflict::Wish { field }));
     found.sort();
     found.dedup();
@@ -147,13 +147,26 @@ fn contradictions(tier: &[(&PolicyInput, &AuditTier)]) -> Vec<Conflict> {
     found
 }
 
-fn storage(tier: &[(&PolicyInput, &AuditTier)]) -> Vec<Conflict> {
-    let mut stating = tier.iter().filter_map(|(policy, tier)| Some((policy, tier.storage.as_ref()?)));
-    let Some((winner, settled)) = stating.next() else { return Vec::new() };
-    stating
-        .filter(|(_, storage)| *storage != settled)
-        .map(|(loser, _)| Conflict::Storage { winner: winner.name.clone(), loser: loser.name.clone() })
-        .collect()
+fn overruled<T: PartialEq>(
+    tiers: &Tiers<'_>,
+    wish: &AuditTier,
+    field: &'static str,
+    of: impl Fn(&AuditTier) -> Option<T>,
+    found: &mut Vec<Conflict>,
+) {
+    let mut among =
+        |policies: &[(&PolicyInput, &AuditTier)]| {
+            let mut stating = policies.iter().filter_map(|(policy, tier)| Some((policy, of(tier)?)));
+            let Some((winner, settled)) = stating.next() else { return false };
+            found.extend(stating.filter(|(_, value)| *value != settled).map(|(loser, _)| {
+                Conflict::Overruled { field, winner: winner.name.clone(), loser: loser.name.clone() }
+            }));
+            true
+        };
+    // A default that nobody uses is no conflict: it is there to be overridden.
+    if !among(&tiers.enforce) && of(wish).is_none() {
+        among(&tiers.default);
+    }
 }
 
 /// Paths of the wishes that did not come true.
@@ -165,7 +178,10 @@ fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item =
     let sessions = wish.sessions.unwrap_or_default();
     let intercept = wish.intercept.unwrap_or_default();
     let recorded = |demand: Option<Demand>| demand.map(|demand| demand == Demand::Require);
-    let recording = effective.format == AuditFormat::Binary;
+    let recording = effective.format != AuditFormat::None;
+    let lock = wish.object_lock.unwrap_or_default();
+    let locked = effective.object_lock.unwrap_or_default();
+    let told = |target: &EventTarget| effective.events.iter().any(|events| events.target == *target);
     let subsystems = wish.allow.as_ref().and_then(|allow| allow.subsystems.as_ref());
     let admitted = effective.allow.subsystems.as_ref();
     [
@@ -181,6 +197,30 @@ fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item =
                     != effective.storage.as_ref().map(|storage| &storage.s3)
                 && wish.storage.is_some(),
         ),
+        (
+            "formatVersion",
+            effective.format == AuditFormat::Binary
+                && wish.format_version.is_some()
+                && wish.format_version != effective.format_version,
+        ),
+        (
+            "objectLock.mode",
+            recording && lock.mode.is_some() && lock.mode != Some(locked.mode.unwrap_or(LockMode::None)),
+        ),
+        ("objectLock.retention", recording && lock.retention.is_some() && lock.retention != locked.retention),
+        (
+            "objectLock.legalHold",
+            recording && lock.legal_hold.is_some_and(|hold| hold != locked.legal_hold.unwrap_or_default()),
+        ),
+        ("encryptTo", recording && wish.encrypt_to.iter().any(|to| !effective.encrypt_to.contains(to))),
+        (
+            "signing",
+            recording
+                && wish.signing.is_some()
+                && wish.signing.as_ref() != effective.signing.as_ref().map(|signing| &signing.key),
+        ),
+        ("events", recording && wish.events.iter().any(|target| !told(target))),
+        ("spool.durability", differs(spool.durability, &effective.spool.durability)),
         ("spool.medium", differs(spool.medium, &effective.spool.medium)),
         ("spool.size", differs(spool.size, &effective.spool.size)),
         ("spool.onFull", differs(spool.on_full, &effective.spool.on_full)),

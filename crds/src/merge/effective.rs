@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::conflict::Origin;
+use super::{conflict::Origin, lattice};
 use crate::{
-    Allow, AuditFormat, AuditTier, Demand, OnFailure, OnFull, S3Storage, SessionLimits, Size, SpoolMedium,
-    defaults,
+    Allow, AuditFormat, AuditTier, Demand, Durability, EventTarget, LockMode, ObjectLock, OnFailure, OnFull,
+    S3Storage, SessionLimits, Signing, Size, SpoolMedium, defaults,
 };
 
 /// The settings that result from all policies and the gateway's own wish.
@@ -17,15 +17,32 @@ use crate::{
 pub struct EffectiveAudit {
     /// How sessions are recorded.
     pub format: AuditFormat,
+    /// Version of the format Binary, where anybody asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<i32>,
     /// Which contents are recorded.
     pub intercept: EffectiveIntercept,
     /// Where records go; absent where nothing is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<EffectiveStorage>,
+    /// How long nobody can delete a record; absent where that is left to the bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
+    /// Who alone can read records; empty where they are not encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub encrypt_to: Vec<String>,
+    /// Key that manifests are signed with; absent where they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing: Option<EffectiveSigning>,
     /// Where records wait for their upload.
     pub spool: EffectiveSpool,
     /// What happens to a session that can no longer be recorded.
     pub on_failure: OnFailure,
+    /// Where events are sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub events: Vec<EffectiveEvents>,
     /// Limits on sessions; absent limits do not exist.
     pub sessions: SessionLimits,
     /// What users may do; absent lists admit everything.
@@ -56,6 +73,26 @@ pub struct EffectiveStorage {
     pub from: Origin,
 }
 
+/// Key that manifests are signed with, and who says so.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveSigning {
+    /// The key.
+    pub key: Signing,
+    /// Who gives it. A policy's secretRef is in the operator's namespace, a gateway's in its own.
+    pub from: Origin,
+}
+
+/// A receiver of events, and who says so.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveEvents {
+    /// The receiver.
+    pub target: EventTarget,
+    /// Who names it. A policy's secretRefs are in the operator's namespace, a gateway's in its own.
+    pub from: Origin,
+}
+
 /// Where records wait for their upload.
 #[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -66,36 +103,63 @@ pub struct EffectiveSpool {
     pub size: Size,
     /// What happens while it is full.
     pub on_full: OnFull,
+    /// When a record counts as written.
+    pub durability: Durability,
+}
+
+/// What is taken whole from somebody, with whose it is.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) storage: Option<EffectiveStorage>,
+    pub(super) signing: Option<EffectiveSigning>,
+    pub(super) events: Vec<EffectiveEvents>,
 }
 
 impl EffectiveAudit {
-    pub(super) fn new(format: AuditFormat, tier: &AuditTier, storage: Option<EffectiveStorage>) -> Self {
-        let recording = format == AuditFormat::Binary;
+    pub(super) fn new(format: AuditFormat, tier: &AuditTier, taken: Taken) -> Self {
+        let recording = format != AuditFormat::None;
         let required = |demand: Option<Demand>| recording && demand == Some(Demand::Require);
         let intercept = tier.intercept.unwrap_or_default();
         let spool = tier.spool.unwrap_or_default();
         let sessions = tier.sessions.unwrap_or_default();
+        let lock = tier.object_lock.filter(|_| recording).map(|lock| match lock.mode {
+            None | Some(LockMode::None) => {
+                ObjectLock { mode: None, retention: None, legal_hold: lock.legal_hold.filter(|hold| *hold) }
+            }
+            Some(_) => ObjectLock { legal_hold: lock.legal_hold.filter(|hold| *hold), ..lock },
+        });
         Self {
             format,
+            format_version: tier.format_version.filter(|_| format == AuditFormat::Binary),
             intercept: EffectiveIntercept {
                 stdin: required(intercept.stdin),
                 stdout: required(intercept.stdout),
                 stderr: required(intercept.stderr),
                 passwords: required(intercept.passwords),
             },
-            storage: storage.filter(|_| recording),
+            storage: taken.storage.filter(|_| recording),
+            object_lock: lock.filter(|lock| *lock != ObjectLock::default()),
+            encrypt_to: if recording { tier.encrypt_to.clone() } else { Vec::new() },
+            signing: taken.signing.filter(|_| recording),
             spool: EffectiveSpool {
                 medium: spool.medium.unwrap_or(SpoolMedium::EmptyDir),
                 size: spool.size.unwrap_or(defaults::SPOOL_SIZE),
                 on_full: spool.on_full.unwrap_or(OnFull::Block),
+                durability: spool.durability.unwrap_or(Durability::Group),
             },
             on_failure: tier.on_failure.unwrap_or(OnFailure::Deny),
+            events: if recording { taken.events } else { Vec::new() },
             sessions: SessionLimits {
                 max_duration: sessions.max_duration.and_then(crate::Span::nonzero),
                 idle_timeout: sessions.idle_timeout.and_then(crate::Span::nonzero),
             },
             allow: tier.allow.clone().unwrap_or_default(),
         }
+    }
+
+    /// Orders the receivers by what they are, not by who names them.
+    pub(super) fn sort_events(events: &mut [EffectiveEvents]) {
+        events.sort_by_cached_key(|events| lattice::key(events));
     }
 
     /// SHA-256 over canonical JSON (sorted keys, no white space), in lower-case hex: the same settings have
@@ -118,8 +182,19 @@ impl EffectiveAudit {
         let admits_more = before.allow.subsystems.as_ref().is_some_and(|before| {
             self.allow.subsystems.as_ref().is_none_or(|now| now.iter().any(|name| !before.contains(name)))
         });
+        let lock = |effective: &Self| effective.object_lock.unwrap_or_default();
+        let (locked, locked_before) = (lock(self), lock(before));
+        let told = |target: &EventTarget| self.events.iter().any(|now| now.target == *target);
         [
             ("format", self.format < before.format),
+            ("objectLock.mode", locked.mode < locked_before.mode),
+            ("objectLock.retention", locked.retention < locked_before.retention),
+            ("objectLock.legalHold", locked.legal_hold < locked_before.legal_hold),
+            // Who may read has no order, but that not everybody may has.
+            ("encryptTo", self.encrypt_to.is_empty() && !before.encrypt_to.is_empty()),
+            ("signing", self.signing.is_none() && before.signing.is_some()),
+            ("spool.durability", self.spool.durability < before.spool.durability),
+            ("events", before.events.iter().any(|events| !told(&events.target))),
             ("spool.medium", self.spool.medium < before.spool.medium),
             ("spool.size", self.spool.size < before.spool.size),
             ("spool.onFull", self.spool.on_full < before.spool.on_full),

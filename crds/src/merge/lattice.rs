@@ -1,8 +1,10 @@
 //! The order of strictness, field by field.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Allow, AuditTier, Demand, Intercept, SessionLimits, Span, SpoolDemand};
+use serde::Serialize;
+
+use crate::{Allow, AuditTier, Demand, Intercept, ObjectLock, SessionLimits, Span, SpoolDemand};
 
 /// The stricter of two values whose order is that of strictness; absence is the laxest.
 fn stricter<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -27,6 +29,17 @@ fn in_both(a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<Strin
     Some(list.into_iter().collect())
 }
 
+/// What is in either list, in an order that depends on nothing but the contents.
+pub(super) fn in_either<T: Clone + Serialize>(a: &[T], b: &[T]) -> Vec<T> {
+    let all: BTreeMap<String, &T> = a.iter().chain(b).map(|item| (key(item), item)).collect();
+    all.into_values().cloned().collect()
+}
+
+/// What tells one item of a list from another. These types are plain data, which always has a JSON form.
+pub(super) fn key(item: &impl Serialize) -> String {
+    serde_json::to_string(item).unwrap_or_default()
+}
+
 /// Joins two tiers. `a` is the one of higher precedence, which tells only in the fields without an order.
 pub(super) fn join(a: &AuditTier, b: &AuditTier) -> AuditTier {
     fieldwise(a, b, Join)
@@ -47,6 +60,7 @@ trait Combine: Copy {
     fn ordered<T: Ord>(self, a: Option<T>, b: Option<T>) -> Option<T>;
     fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span>;
     fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>>;
+    fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T>;
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +74,9 @@ impl Combine for Join {
     }
     fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
         in_both(a, b)
+    }
+    fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T> {
+        in_either(a, b)
     }
 }
 
@@ -75,13 +92,30 @@ impl Combine for Or {
     fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
         in_both(a.or(b), None)
     }
+    fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T> {
+        in_either(if a.is_empty() { b } else { a }, &[])
+    }
 }
 
 /// Written without `..`, so that a new field does not compile until its order is decided.
 fn fieldwise(a: &AuditTier, b: &AuditTier, how: impl Combine) -> AuditTier {
-    let AuditTier { format, intercept, storage, spool, on_failure, sessions, allow } = a;
+    let AuditTier {
+        format,
+        format_version,
+        intercept,
+        storage,
+        object_lock,
+        encrypt_to,
+        signing,
+        spool,
+        on_failure,
+        events,
+        sessions,
+        allow,
+    } = a;
     AuditTier {
         format: how.ordered(*format, b.format),
+        format_version: format_version.or(b.format_version),
         intercept: group(intercept.as_ref(), b.intercept.as_ref(), |a, b| Intercept {
             stdin: a.stdin.or(b.stdin),
             stdout: a.stdout.or(b.stdout),
@@ -89,12 +123,21 @@ fn fieldwise(a: &AuditTier, b: &AuditTier, how: impl Combine) -> AuditTier {
             passwords: a.passwords.or(b.passwords),
         }),
         storage: storage.clone().or_else(|| b.storage.clone()),
+        object_lock: group(object_lock.as_ref(), b.object_lock.as_ref(), |a, b| ObjectLock {
+            mode: how.ordered(a.mode, b.mode),
+            retention: how.ordered(a.retention, b.retention),
+            legal_hold: how.ordered(a.legal_hold, b.legal_hold),
+        }),
+        encrypt_to: how.set(encrypt_to, &b.encrypt_to),
+        signing: signing.clone().or_else(|| b.signing.clone()),
         spool: group(spool.as_ref(), b.spool.as_ref(), |a, b| SpoolDemand {
             medium: how.ordered(a.medium, b.medium),
             size: how.ordered(a.size, b.size),
             on_full: how.ordered(a.on_full, b.on_full),
+            durability: how.ordered(a.durability, b.durability),
         }),
         on_failure: how.ordered(*on_failure, b.on_failure),
+        events: how.set(events, &b.events),
         sessions: group(sessions.as_ref(), b.sessions.as_ref(), |a, b| SessionLimits {
             max_duration: how.limit(a.max_duration, b.max_duration),
             idle_timeout: how.limit(a.idle_timeout, b.idle_timeout),
@@ -130,13 +173,22 @@ pub(super) fn demands(tier: &AuditTier) -> impl Iterator<Item = (&'static str, O
 pub(super) fn stated(tier: &AuditTier) -> impl Iterator<Item = &'static str> + use<> {
     let spool = tier.spool.unwrap_or_default();
     let sessions = tier.sessions.unwrap_or_default();
+    let lock = tier.object_lock.unwrap_or_default();
     [
         ("format", tier.format.is_some()),
+        ("formatVersion", tier.format_version.is_some()),
         ("storage", tier.storage.is_some()),
+        ("objectLock.mode", lock.mode.is_some()),
+        ("objectLock.retention", lock.retention.is_some()),
+        ("objectLock.legalHold", lock.legal_hold.is_some()),
+        ("encryptTo", !tier.encrypt_to.is_empty()),
+        ("signing", tier.signing.is_some()),
         ("spool.medium", spool.medium.is_some()),
         ("spool.size", spool.size.is_some()),
         ("spool.onFull", spool.on_full.is_some()),
+        ("spool.durability", spool.durability.is_some()),
         ("onFailure", tier.on_failure.is_some()),
+        ("events", !tier.events.is_empty()),
         ("sessions.maxDuration", sessions.max_duration.is_some()),
         ("sessions.idleTimeout", sessions.idle_timeout.is_some()),
         ("allow.subsystems", tier.allow.as_ref().is_some_and(|allow| allow.subsystems.is_some())),

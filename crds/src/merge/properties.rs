@@ -4,7 +4,10 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use proptest::{option, prelude::*, sample::Index};
 
 use super::*;
-use crate::{Allow, Intercept, S3Storage, SessionLimits, Size, Span, Storage};
+use crate::{
+    Allow, EventSyslog, EventTarget, Intercept, LockMode, NameRef, ObjectLock, S3Storage, SessionLimits,
+    Signing, Size, Span, Storage,
+};
 
 fn span() -> impl Strategy<Value = Span> {
     (1..5u64).prop_map(|n| std::time::Duration::from_secs(n).into())
@@ -33,6 +36,7 @@ fn bucket(name: String) -> Storage {
             path_style_access: None,
             ca_bundle: None,
             acl: None,
+            server_side_encryption: None,
             credentials: None,
         },
     }
@@ -47,13 +51,59 @@ fn spool() -> impl Strategy<Value = SpoolDemand> {
         option::of(prop_oneof![Just(SpoolMedium::EmptyDir), Just(SpoolMedium::Persistent)]),
         option::of((1..5u64).prop_map(|n| Size::from_bytes(n << 32))),
         option::of(prop_oneof![Just(OnFull::Drop), Just(OnFull::Block), Just(OnFull::Deny)]),
+        option::of(prop_oneof![Just(Durability::Group), Just(Durability::Strict)]),
     )
-        .prop_map(|(medium, size, on_full)| SpoolDemand { medium, size, on_full })
+        .prop_map(|(medium, size, on_full, durability)| SpoolDemand {
+            medium,
+            size,
+            on_full,
+            durability,
+        })
+}
+
+fn lock() -> impl Strategy<Value = ObjectLock> {
+    (
+        option::of(prop_oneof![
+            Just((LockMode::None, None)),
+            span().prop_map(|retention| (LockMode::Governance, Some(retention))),
+            span().prop_map(|retention| (LockMode::Compliance, Some(retention))),
+        ]),
+        option::of(any::<bool>()),
+    )
+        .prop_map(|(locked, legal_hold)| ObjectLock {
+            mode: locked.map(|(mode, _)| mode),
+            retention: locked.and_then(|(_, retention)| retention),
+            legal_hold,
+        })
+}
+
+/// Three addresses, so that the most policies and a wish can name is within what a gateway serves.
+fn receivers() -> impl Strategy<Value = Vec<EventTarget>> {
+    proptest::sample::subsequence(vec!["a:1", "b:1", "c:1"], 0..=3).prop_map(|addresses| {
+        let target = |address: &str| EventTarget {
+            syslog: Some(EventSyslog { address: address.to_owned(), ..EventSyslog::default() }),
+            webhook: None,
+        };
+        addresses.into_iter().map(target).collect()
+    })
+}
+
+fn recipients() -> impl Strategy<Value = Vec<String>> {
+    proptest::sample::subsequence(vec!["one", "two", "three"], 0..=3)
+        .prop_map(|names| names.into_iter().map(str::to_owned).collect())
+}
+
+fn signing() -> impl Strategy<Value = Signing> {
+    "[ab]".prop_map(|name| Signing { secret_ref: NameRef { name } })
 }
 
 prop_compose! {
     fn tier_fields()(
-        format in option::of(prop_oneof![Just(AuditFormat::None), Just(AuditFormat::Binary)]),
+        format in option::of(prop_oneof![
+            Just(AuditFormat::None), Just(AuditFormat::Asciinema), Just(AuditFormat::Binary),
+        ]),
+        format_version in option::of(1..=2),
+        protection in (option::of(lock()), recipients(), option::of(signing()), receivers()),
         intercept in option::of(intercept()),
         storage in option::of(storage()),
         spool in option::of(spool()),
@@ -61,8 +111,9 @@ prop_compose! {
         sessions in option::of((option::of(span()), option::of(span()))),
         subsystems in option::of(option::of(proptest::sample::subsequence(vec!["a", "b", "c"], 0..=3))),
     ) -> AuditTier {
+        let (object_lock, encrypt_to, signing, events) = protection;
         AuditTier {
-            format, intercept, storage, spool, on_failure,
+            format, format_version, intercept, storage, object_lock, encrypt_to, signing, spool, on_failure, events,
             sessions: sessions.map(|(max_duration, idle_timeout)| SessionLimits { max_duration, idle_timeout }),
             allow: subsystems.map(|subsystems| Allow {
                 subsystems: subsystems.map(|names| names.into_iter().map(str::to_owned).collect()),
@@ -145,6 +196,8 @@ proptest! {
             // Fields without an order follow the precedence instead.
             tier.intercept = None;
             tier.storage = None;
+            tier.signing = None;
+            tier.format_version = None;
             tier
         };
         let (a, b, c) = (ordered(a), ordered(b), ordered(c));
@@ -174,6 +227,7 @@ proptest! {
                 medium: Some(SpoolMedium::EmptyDir),
                 size: Some(Size::from_bytes(1)),
                 on_full: Some(OnFull::Drop),
+                durability: Some(Durability::Group),
             }),
             on_failure: Some(OnFailure::Allow),
             ..AuditTier::default()
@@ -202,6 +256,34 @@ proptest! {
         }
         if enforced.storage.is_some() {
             prop_assert_eq!(with.effective.storage, without.effective.storage);
+        }
+    }
+
+    #[test]
+    fn an_enforced_recipient_stays_one_and_a_wish_adds_none(policies in policies(), wish in tier(), extra in policy(9).prop_map(enforce_only)) {
+        let enforced = |policies: &[PolicyInput]| {
+            let tiers = input::by_precedence(policies).unwrap();
+            lattice::join_all(tiers.enforce.iter().map(|(_, tier)| *tier)).encrypt_to
+        };
+        let before = enforced(&policies);
+        let with: Vec<_> = policies.into_iter().chain([extra]).collect();
+        let effective = run(&with, Some(&wish)).effective;
+        if effective.format != AuditFormat::None {
+            prop_assert!(before.iter().all(|to| effective.encrypt_to.contains(to)));
+            let all = enforced(&with);
+            prop_assert!(all.is_empty() || effective.encrypt_to == all);
+        }
+    }
+
+    #[test]
+    fn no_setting_is_without_its_reason(policies in policies(), wish in option::of(tier())) {
+        let Merged { why, sources, .. } = run(&policies, wish.as_ref());
+        prop_assert!(why.values().all(|who| !who.is_empty()));
+        // Who is named had a say.
+        for who in why.values().flat_map(|who| who.split(", ")) {
+            if let Some(name) = who.strip_prefix("AuditPolicy ").and_then(|rest| rest.split(' ').next()) {
+                prop_assert!(sources.iter().any(|source| source.name == name), "{who}: {sources:?}");
+            }
         }
     }
 

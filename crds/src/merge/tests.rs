@@ -42,7 +42,7 @@ fn without_policies_and_wishes_the_baseline_holds() {
         json!({
             "format": "None",
             "intercept": {"stdin": false, "stdout": false, "stderr": false, "passwords": false},
-            "spool": {"medium": "EmptyDir", "size": "10Gi", "onFull": "Block"},
+            "spool": {"medium": "EmptyDir", "size": "10Gi", "onFull": "Block", "durability": "Group"},
             "onFailure": "Deny",
             "sessions": {},
             "allow": {},
@@ -186,7 +186,7 @@ fn losers_of_the_storage_are_told_unless_they_name_the_same() {
     assert_eq!(
         result.conflicts,
         [
-            Conflict::Storage { winner: "a".to_owned(), loser: "b".to_owned() },
+            Conflict::Overruled { field: "storage", winner: "a".to_owned(), loser: "b".to_owned() },
             Conflict::Wish { field: "storage" }
         ]
     );
@@ -280,7 +280,7 @@ fn the_hash_is_of_the_settings_and_nothing_else() {
     let other = json!({"format": "Binary", "storage": s3("other"), "onFailure": "Deny"});
     assert_ne!(one.hash, merged(&[enforcing("a", 1, other)], None).hash);
     // A change of this value makes every gateway of every cluster report a new policy after an upgrade.
-    assert_eq!(merged(&[], None).hash, "df55b41d3c446f565bf7dbb0d72d5ef415d83e5174dc9dd791a8b18ae76342ab");
+    assert_eq!(merged(&[], None).hash, "17a1cbc8030c310a76d9c2d9290eb269dd441846848491868770ddffe92800ff");
 }
 
 #[test]
@@ -297,4 +297,172 @@ fn the_spool_of_the_spec_is_a_wish_too() {
     assert_eq!(spool.size, Some(Size::from_bytes(4 << 30)));
     assert_eq!(spool.on_full, Some(OnFull::Drop));
     assert_eq!(spec(json!({})).wish().unwrap().spool.unwrap().size, Some(Size::from_bytes(2 << 30)));
+}
+
+#[test]
+fn protection_is_joined_wherever_records_go() {
+    let policies = [
+        enforcing(
+            "a",
+            1,
+            json!({"storage": s3("one"), "objectLock": {"mode": "Governance", "retention": "8760h"}}),
+        ),
+        enforcing(
+            "b",
+            2,
+            json!({"storage": s3("two"), "objectLock": {"mode": "Compliance", "retention": "720h"}}),
+        ),
+        enforcing("c", 3, json!({"objectLock": {"legalHold": true}})),
+    ];
+    let wish = json!({"objectLock": {"mode": "None", "legalHold": false}});
+    let Merged { effective, conflicts, .. } = merged(&policies, Some(wish));
+    assert_eq!(
+        serde_json::to_value(effective.object_lock).unwrap(),
+        json!({"mode": "Compliance", "retention": "8760h", "legalHold": true})
+    );
+    assert_eq!(effective.storage.unwrap().s3.bucket, "one");
+    for field in ["objectLock.mode", "objectLock.legalHold"] {
+        assert!(conflicts.contains(&Conflict::Wish { field }), "{conflicts:?}");
+    }
+}
+
+#[test]
+fn recipients_add_up_within_a_tier_and_nobody_below_becomes_a_reader() {
+    let with = |name: &str, born, to: &str| {
+        enforcing(name, born, json!({"storage": s3("audit"), "encryptTo": [to]}))
+    };
+    let wish = json!({"encryptTo": ["mine"]});
+    let both = merged(&[with("a", 1, "one"), with("b", 2, "two")], Some(wish.clone()));
+    assert_eq!(both.effective.encrypt_to, ["one", "two"]);
+    assert_eq!(both.conflicts, [Conflict::Wish { field: "encryptTo" }]);
+    assert_eq!(both.why["encryptTo"], "AuditPolicy a (enforce), AuditPolicy b (enforce)");
+    let alone = merged(&[enforcing("a", 1, json!({"storage": s3("audit")}))], Some(wish));
+    assert_eq!((alone.effective.encrypt_to, alone.conflicts), (vec!["mine".to_owned()], vec![]));
+}
+
+#[test]
+fn the_signing_key_is_taken_whole_and_its_giver_is_known() {
+    let with = |name: &str, born| {
+        enforcing(name, born, json!({"storage": s3("audit"), "signing": {"secretRef": {"name": name}}}))
+    };
+    let result =
+        merged(&[with("aaa", 2), with("bbb", 1)], Some(json!({"signing": {"secretRef": {"name": "mine"}}})));
+    let signing = result.effective.signing.unwrap();
+    assert_eq!((signing.key.secret_ref.name.as_str(), signing.from), ("bbb", Origin::policy("bbb")));
+    assert_eq!(
+        result.conflicts,
+        [
+            Conflict::Overruled { field: "signing", winner: "bbb".to_owned(), loser: "aaa".to_owned() },
+            Conflict::Wish { field: "signing" },
+        ]
+    );
+    assert_eq!(result.why["signing"], "AuditPolicy bbb (enforce)");
+}
+
+fn receiver(host: &str) -> Value {
+    json!({"webhook": {"url": format!("https://{host}/")}})
+}
+
+#[test]
+fn receivers_of_events_add_up_and_one_named_twice_is_one() {
+    let with = |name: &str, born, hosts: &[&str]| {
+        let events: Vec<_> = hosts.iter().map(|host| receiver(host)).collect();
+        enforcing(name, born, json!({"storage": s3("audit"), "events": events}))
+    };
+    let policies = [with("a", 1, &["siem"]), with("b", 2, &["siem", "soc"])];
+    let result = merged(&policies, Some(json!({"events": [receiver("team"), receiver("siem")]})));
+    let told: Vec<_> =
+        result.effective.events.iter().map(|e| (e.target.address(), e.from.to_string())).collect();
+    assert_eq!(
+        told,
+        [
+            // Whose Secrets are meant tells a team's receiver from a policy's of the same address.
+            ("https://siem/", "the gateway's spec.audit".to_owned()),
+            ("https://siem/", "AuditPolicy a".to_owned()),
+            ("https://soc/", "AuditPolicy b".to_owned()),
+            ("https://team/", "the gateway's spec.audit".to_owned()),
+        ]
+    );
+    assert_eq!(result.effective.format, AuditFormat::Binary, "events ask for a record");
+}
+
+#[test]
+fn a_gateway_serves_so_many_receivers_and_those_of_policies_first() {
+    let many = |n: usize| (0..n).map(|i| receiver(&format!("r{i}"))).collect::<Vec<_>>();
+    let policy = enforcing("a", 1, json!({"storage": s3("audit"), "events": many(7)}));
+    let wish = json!({"events": [receiver("t1"), receiver("t2")]});
+    let result = merged(std::slice::from_ref(&policy), Some(wish));
+    assert_eq!(result.effective.events.len(), 8);
+    assert_eq!(result.conflicts, [Conflict::Wish { field: "events" }]);
+    let another = enforcing("b", 2, json!({"events": [receiver("x"), receiver("y")]}));
+    let error = merge(&[policy, another], None, &baseline()).unwrap_err();
+    assert!(
+        error.to_string().contains("9 receivers of events") && error.to_string().ends_with("a, b"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_format_version_is_settled_by_precedence_and_means_nothing_without_the_format() {
+    let with = |name: &str, born, version: i32| {
+        enforcing(name, born, json!({"storage": s3("audit"), "formatVersion": version}))
+    };
+    let result = merged(&[with("a", 1, 2), with("b", 2, 1)], None);
+    assert_eq!(result.effective.format_version, Some(2));
+    assert!(
+        matches!(&result.conflicts[..], [Conflict::Overruled { field: "formatVersion", loser, .. }] if loser == "b")
+    );
+    let casts = merged(
+        &[policy("d", 1, None, Some(json!({"formatVersion": 2})))],
+        Some(json!({"format": "Asciinema", "storage": s3("mine")})),
+    );
+    assert_eq!((casts.effective.format, casts.effective.format_version), (AuditFormat::Asciinema, None));
+}
+
+#[test]
+fn every_setting_says_whose_it_is() {
+    let policies = [
+        policy(
+            "strict",
+            1,
+            Some(
+                json!({"storage": s3("audit"), "onFailure": "Deny", "sessions": {"maxDuration": "8h"}, "intercept": {"stdin": "Require"}}),
+            ),
+            Some(json!({"sessions": {"idleTimeout": "30m"}})),
+        ),
+        enforcing("also", 2, json!({"onFailure": "Deny", "sessions": {"maxDuration": "12h"}})),
+    ];
+    let wish = json!({"spool": {"size": "20Gi"}, "intercept": {"stdin": "Forbid", "stdout": "Require"}});
+    let Merged { why, effective, .. } = merged(&policies, Some(wish));
+    let of = |path: &str| why.get(path).map(String::as_str).unwrap_or_default();
+    assert_eq!(of("onFailure"), "AuditPolicy strict (enforce), AuditPolicy also (enforce)");
+    assert_eq!(of("sessions.maxDuration"), "AuditPolicy strict (enforce)");
+    assert_eq!(of("sessions.idleTimeout"), "AuditPolicy strict (default)");
+    assert_eq!(of("spool.size"), "spec.audit");
+    assert_eq!(of("spool.onFull"), "the operator's baseline");
+    assert_eq!(of("intercept.stdin"), "AuditPolicy strict (enforce)");
+    assert_eq!(of("intercept.stdout"), "spec.audit");
+    assert_eq!(of("intercept.passwords"), "built in");
+    assert_eq!(of("storage"), "AuditPolicy strict (enforce)");
+    assert_eq!(of("format"), "AuditPolicy strict (enforce)", "implied by what the policy demands");
+    // Not one setting without an explanation, whatever is added later.
+    let shown = serde_json::to_value(&effective).unwrap();
+    let groups = ["intercept", "spool", "sessions", "allow", "objectLock"];
+    for (name, value) in shown.as_object().unwrap() {
+        let explained = match value.as_object().filter(|_| groups.contains(&name.as_str())) {
+            Some(group) => group.keys().all(|key| why.contains_key(&format!("{name}.{key}"))),
+            None => why.contains_key(name),
+        };
+        assert!(explained, "{name}: {why:?}");
+    }
+}
+
+#[test]
+fn a_hundred_policies_make_no_endless_explanation() {
+    let policies: Vec<_> =
+        (0..100).map(|i| enforcing(&format!("p{i:02}"), i, json!({"onFailure": "Deny"}))).collect();
+    assert_eq!(
+        merged(&policies, None).why["onFailure"],
+        "AuditPolicy p00 (enforce), AuditPolicy p01 (enforce), AuditPolicy p02 (enforce) and 97 more"
+    );
 }

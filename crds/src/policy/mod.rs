@@ -5,6 +5,9 @@
 //! which holds where neither a policy enforces nor the gateway asks for something. How several policies and a
 //! gateway's own wish combine is defined in [`crate::merge`].
 
+mod events;
+mod exclusion;
+mod protection;
 mod s3;
 mod selection;
 mod tier;
@@ -14,11 +17,19 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    s3::{CannedAcl, CredentialsType, S3Credentials, S3Storage, Storage},
+    events::{
+        EVENT_TYPES, EventBatch, EventCompression, EventEncoding, EventSyslog, EventTarget, EventWebhook,
+        SyslogProtocol,
+    },
+    exclusion::Exclusion,
+    protection::{LockMode, ObjectLock, Signing},
+    s3::{
+        CannedAcl, CredentialsType, EncryptionType, S3Credentials, S3Storage, ServerSideEncryption, Storage,
+    },
     selection::matches,
     tier::{
-        Allow, AuditFormat, AuditTier, Demand, Intercept, OnFailure, OnFull, SessionLimits, SpoolDemand,
-        SpoolMedium,
+        Allow, AuditFormat, AuditTier, Demand, Durability, Intercept, OnFailure, OnFull, SessionLimits,
+        SpoolDemand, SpoolMedium,
     },
 };
 use crate::schema;
@@ -96,11 +107,17 @@ pub struct AuditPolicySpec {
     #[schemars(schema_with = "schema::label_selector")]
     pub namespace_selector: Option<LabelSelector>,
 
-    /// Precedence among policies, used only to choose the storage and to settle a contradiction between
-    /// Require and Forbid: the highest wins, then the oldest policy, then the first by name. Default: 0.
+    /// Precedence among policies, used only to choose the storage, the signing key and the format version,
+    /// and to settle a contradiction between Require and Forbid: the highest wins, then the oldest policy, then the first by name. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1_000_000, max = 1_000_000))]
     pub priority: Option<i32>,
+
+    /// Gateways that the policy does not cover for some time. There is no other way out of a policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub exclude: Vec<Exclusion>,
 
     /// What nobody below can weaken. A gateway's own wish counts only where it is stricter.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,4 +160,9 @@ pub struct AuditPolicyStatus {
     /// How many of the covered gateways obey the policy in every pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub programmed_gateways: Option<i32>,
+
+    /// The exclusions that are in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub exclusions: Vec<Exclusion>,
 }

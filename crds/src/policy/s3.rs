@@ -56,6 +56,10 @@ pub struct S3Storage {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl: Option<CannedAcl>,
 
+    /// How the store encrypts the objects. Default: as the bucket says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+
     /// What the gateway authenticates itself with. Default: type WorkloadIdentity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<S3Credentials>,
@@ -94,6 +98,35 @@ impl CannedAcl {
             Self::BucketOwnerRead => "bucket-owner-read",
             Self::BucketOwnerFullControl => "bucket-owner-full-control",
         }
+    }
+}
+
+/// How the store encrypts objects.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.kmsKeyId) || self.type == 'KMS'")
+    .message("kmsKeyId goes with type: KMS only").reason(Reason::FieldValueForbidden))]
+pub struct ServerSideEncryption {
+    /// None: as the bucket says. AES256: with keys of the store. KMS: with a key of the key management
+    /// service.
+    #[serde(rename = "type")]
+    pub type_: EncryptionType,
+
+    /// Id, ARN or alias of the key. Default: the account's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = "^[!-~]+$"))]
+    pub kms_key_id: Option<String>,
+}
+
+choice! {
+    /// Whose keys encrypt.
+    pub enum EncryptionType {
+        /// As the bucket says.
+        None,
+        /// Those of the store.
+        AES256,
+        /// Those of the key management service.
+        KMS,
     }
 }
 

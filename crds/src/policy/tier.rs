@@ -5,7 +5,11 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::s3::Storage;
+use super::{
+    events::EventTarget,
+    protection::{ObjectLock, Signing},
+    s3::Storage,
+};
 use crate::{Size, Span};
 
 /// Demands on the audit. Whatever is absent is not demanded.
@@ -13,13 +17,24 @@ use crate::{Size, Span};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.format) || self.format != 'None' || !has(self.storage)")
     .message("format: None records nothing, so there is nothing to store: remove storage or set format: Binary"))]
+#[x_kube(validation = Rule::new("!has(self.format) || self.format != 'None' || !has(self.events)")
+    .message("format: None records nothing, and events tell of what is recorded: remove events or set format: Binary"))]
+#[x_kube(validation = Rule::new("!has(self.formatVersion) || !has(self.format) || self.format == 'Binary'")
+    .message("formatVersion goes with format: Binary only"))]
 #[x_kube(validation = Rule::new("!has(self.format) || self.format != 'None' || !has(self.intercept) || !((has(self.intercept.stdin) && self.intercept.stdin == 'Require') || (has(self.intercept.stdout) && self.intercept.stdout == 'Require') || (has(self.intercept.stderr) && self.intercept.stderr == 'Require') || (has(self.intercept.passwords) && self.intercept.passwords == 'Require'))")
     .message("format: None records nothing, which contradicts intercept: Require; set format: Binary"))]
 pub struct AuditTier {
-    /// How sessions are recorded. Binary is the ContainerSSH audit log format, None records nothing.
-    /// Stricter: Binary. Default: Binary where storage is set or an intercept is required, else None.
+    /// How sessions are recorded. Binary is the ContainerSSH audit log format and has everything, Asciinema
+    /// is a terminal recording per session, None records nothing. Stricter: Binary, then Asciinema. Default:
+    /// Binary where storage or events are set or an intercept is required, else None.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<AuditFormat>,
+
+    /// Version of the format Binary: 1 is what every ContainerSSH tool reads, 2 is a sequence that can be
+    /// read while it grows. Neither is stricter: the policy of highest precedence decides. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2))]
+    pub format_version: Option<i32>,
 
     /// Which contents are recorded, beside connections, authentication and requests, which always are.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +45,26 @@ pub struct AuditTier {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
 
+    /// How long nobody can delete a record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
+
+    /// age recipients (age1...) that records are encrypted to, so that only their holders can read them.
+    /// Policies of a tier add theirs up; where any enforces recipients, nobody below adds a reader. Default:
+    /// not encrypted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 16),
+        inner(length(max = 62), regex(pattern = "^age1[ac-hj-np-z02-9]{58}$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub encrypt_to: Vec<String>,
+
+    /// Key that the manifest of each record is signed with. Stricter: any; which one, the policy of highest
+    /// precedence decides. Default: manifests are not signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Signing>,
+
     /// Where records wait for their upload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolDemand>,
@@ -38,6 +73,13 @@ pub struct AuditTier {
     /// lets it go on and counts the loss. Stricter: Deny. Default: Deny.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnFailure>,
+
+    /// Where events are sent as they happen, beside the record. Those of all policies and of the gateway
+    /// add up, to 8 at most. Default: nowhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub events: Vec<EventTarget>,
 
     /// Limits on sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +96,8 @@ choice! {
     pub enum AuditFormat {
         /// No record.
         None,
+        /// A terminal recording per session.
+        Asciinema,
         /// ContainerSSH's binary audit log.
         Binary,
     }
@@ -105,6 +149,22 @@ pub struct SpoolDemand {
     /// loses records and counts them. Stricter: Deny, then Block. Default: Block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_full: Option<OnFull>,
+
+    /// Strict lets a session go on only when what it did is on the disk, Group syncs many sessions' records
+    /// together, up to 100 ms later. Stricter: Strict. Default: Group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+choice! {
+    /// When a record counts as written.
+    #[derive(PartialOrd, Ord)]
+    pub enum Durability {
+        /// Within 100 ms.
+        Group,
+        /// Before the session goes on.
+        Strict,
+    }
 }
 
 choice! {

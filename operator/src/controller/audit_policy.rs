@@ -1,10 +1,10 @@
 //! One policy: which namespaces and gateways it covers, and how many of those obey it. It writes nothing but
 //! status: what a policy does, it does through the gateways.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use containerssh_crds::{
-    AuditPolicy, AuditPolicyStatus, SSHGateway,
+    AuditPolicy, AuditPolicyStatus, Exclusion, SSHGateway,
     conditions::{
         ACCEPTED, AUDIT_POLICY_RESOLVED, Observation, PROGRAMMED, READY, RECONCILING, Reason, STALLED,
         Status, is_true, remove, upsert,
@@ -15,12 +15,15 @@ use containerssh_crds::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 
-use super::{bounded, resync};
+use super::{bounded, resync, until};
 use crate::{
     children::Owner,
     context::{Context, GuardedGateway},
     error::Error,
-    gather::audit::{self, GuardedPolicy},
+    gather::{
+        audit::{self, GuardedPolicy},
+        audit_keys,
+    },
     index::Name,
     status,
 };
@@ -56,7 +59,7 @@ async fn reconcile_unbounded(
             let mut next = known.clone().unwrap_or_default();
             let generation = invalid.metadata.generation;
             let message = format!(
-                "this release cannot read the policy ({}), so no gateway takes up changes until that is mended; fix or delete it, or upgrade the operator",
+                "this release cannot read the policy ({}), so no gateway that it may cover takes up changes until that is mended; fix or delete it, or upgrade the operator",
                 invalid.error
             );
             status::undecodable(
@@ -82,9 +85,10 @@ async fn reconcile_unbounded(
     if policy.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let facts = gather(context, policy).await?;
+    let now = status::now();
+    let facts = gather(context, policy, &now).await?;
     let known = policy.status.clone().unwrap_or_default();
-    let next = compute(&known, policy.metadata.generation, &facts, &status::now());
+    let next = compute(&known, policy.metadata.generation, &facts, &now);
     let wrote = status::write::<AuditPolicy, _>(
         &context.client,
         &context.metrics,
@@ -99,7 +103,8 @@ async fn reconcile_unbounded(
             context.events.publish(&policy.object_ref(&()), &happening).await;
         }
     }
-    Ok(resync())
+    Ok(until(policy.spec.next_expiry(&now))
+        .map_or_else(resync, |expiry| Action::requeue(expiry.min(MAX_WAIT))))
 }
 
 /// What a policy's status is made of.
@@ -112,16 +117,20 @@ pub struct Facts {
     pub lagging: Vec<String>,
     /// Demands that another policy of the same tier overrules.
     pub contradictions: Vec<String>,
-    /// Its storage is not used everywhere.
+    /// Its storage, or something else that is taken whole from one policy, is not used everywhere.
     pub overridden: Vec<String>,
-    /// Secrets that it names and that are not there.
+    /// Secrets that it names and that are not there, with the fields that name them.
     pub missing: Vec<String>,
+    /// Those in force.
+    pub exclusions: Vec<Exclusion>,
 }
 
 /// So many names fit a message that people still read.
 const NAMED: usize = 5;
+/// An exclusion that ends in years is no reason not to look at the policy before.
+const MAX_WAIT: Duration = Duration::from_secs(300);
 
-async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error> {
+async fn gather(context: &Context, policy: &AuditPolicy, now: &Time) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let no_labels = BTreeMap::new();
     facts.namespaces = (context.namespaces.state().iter())
@@ -134,7 +143,7 @@ async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error>
         })
         .count();
     for gateway in context.gateways() {
-        look_at(context, policy, &gateway, &mut facts)?;
+        look_at(context, policy, &gateway, now, &mut facts)?;
     }
     facts.lagging.sort();
     facts.lagging.truncate(NAMED);
@@ -143,11 +152,14 @@ async fn gather(context: &Context, policy: &AuditPolicy) -> Result<Facts, Error>
         list.dedup();
         list.truncate(NAMED);
     }
-    for secret in audit::secrets_of(policy) {
-        if context.reader.secret(&context.operator_namespace, &secret).await?.is_none() {
-            facts.missing.push(format!("{}/{secret}", context.operator_namespace));
+    facts.exclusions =
+        policy.spec.exclude.iter().filter(|exclusion| exclusion.active(now)).cloned().collect();
+    for (field, secret) in audit_keys::secrets_of_policy(policy) {
+        if context.reader.secret(&context.operator_namespace, secret).await?.is_none() {
+            facts.missing.push(format!("{}/{secret} ({field})", context.operator_namespace));
         }
     }
+    facts.missing.dedup();
     Ok(facts)
 }
 
@@ -155,23 +167,24 @@ fn look_at(
     context: &Context,
     policy: &AuditPolicy,
     gateway: &GuardedGateway,
+    now: &Time,
     facts: &mut Facts,
 ) -> Result<(), Error> {
     let decoded = gateway.0.as_ref().ok();
-    let namespace = gateway.namespace().unwrap_or_default();
     let labels = |name: &str| context.labels_of(name);
-    if !audit::covers_gateway(policy, &namespace, decoded, labels) {
+    let name = Name::of(gateway);
+    if !audit::covers_gateway(policy, &name, decoded, labels, now) {
         return Ok(());
     }
     facts.gateways += 1;
-    let name = Name::of(gateway);
     let Some(decoded) = decoded else {
         facts.lagging.push(name.to_string());
         return Ok(());
     };
     let owner = Owner { name: name.clone(), uid: decoded.uid().unwrap_or_default() };
     let policies = context.policies.state();
-    let Ok(resolved) = audit::resolve(decoded, &owner, &policies, labels, context.settings.no_policy)? else {
+    let Ok(resolved) = audit::resolve(decoded, &owner, &policies, labels, &context.settings.fallback, now)?
+    else {
         facts.lagging.push(name.to_string());
         return Ok(());
     };
@@ -184,7 +197,7 @@ fn look_at(
     for conflict in resolved.conflicts().iter().filter(|conflict| conflict.loser() == Some(this.as_str())) {
         match conflict {
             Conflict::Contradiction { .. } => facts.contradictions.push(conflict.to_string()),
-            Conflict::Storage { .. } => facts.overridden.push(conflict.to_string()),
+            Conflict::Overruled { .. } => facts.overridden.push(conflict.to_string()),
             Conflict::Wish { .. } => {}
         }
     }
@@ -202,10 +215,7 @@ fn obeys(gateway: &SSHGateway, hash: &str) -> bool {
 fn compute(old: &AuditPolicyStatus, generation: Option<i64>, facts: &Facts, now: &Time) -> AuditPolicyStatus {
     let mut status = old.clone();
     let accepted = if !facts.missing.is_empty() {
-        let message = format!(
-            "Secret {} (storage.s3.credentials.secretRef) does not exist; create it",
-            facts.missing.join(", ")
-        );
+        let message = format!("Secret {} does not exist; create it", facts.missing.join(", "));
         Observation::new(ACCEPTED, Status::False, Reason::RefNotFound, message)
     } else if !facts.contradictions.is_empty() {
         Observation::new(ACCEPTED, Status::False, Reason::Conflicted, facts.contradictions.join("; "))
@@ -249,6 +259,7 @@ fn compute(old: &AuditPolicyStatus, generation: Option<i64>, facts: &Facts, now:
     status.matched_namespaces = count(facts.namespaces);
     status.matched_gateways = count(facts.gateways);
     status.programmed_gateways = count(facts.programmed);
+    status.exclusions.clone_from(&facts.exclusions);
     status
 }
 

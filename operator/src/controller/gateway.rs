@@ -10,6 +10,7 @@ use containerssh_crds::{
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ObjectReference, Secret},
+    apimachinery::pkg::apis::meta::v1::Time,
 };
 use kube::{
     Resource, ResourceExt,
@@ -19,7 +20,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{bounded, resync};
+use super::{bounded, resync, until};
 use crate::{
     apply::{CALL_TIMEOUT, Outcome},
     backoff::jittered,
@@ -30,6 +31,7 @@ use crate::{
     events::Happening,
     gather::{
         self, Gathered,
+        audit::Resolved,
         observed::{self, Replicas},
         pods,
     },
@@ -129,18 +131,19 @@ async fn keep(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Re
     };
     let next = status::gateway(&known, facts, &status::now());
     publish(context, gateway, owner, &known, &next).await?;
-    Ok(requeue(&next))
+    Ok(requeue(&next, resolved.as_ref().and_then(Resolved::next_expiry)))
 }
 
 /// Poll soon while anything is under way or wrong; the watches tell of most changes anyway.
-fn requeue(status: &SSHGatewayStatus) -> Action {
+fn requeue(status: &SSHGatewayStatus, expiry: Option<&Time>) -> Action {
     use containerssh_crds::conditions::{AUDIT_POLICY_RESOLVED, RECONCILING, STALLED, is_true};
     let conditions = &status.conditions;
     let changing = is_true(conditions, RECONCILING)
         || is_true(conditions, STALLED)
         || !is_true(conditions, READY)
         || !is_true(conditions, AUDIT_POLICY_RESOLVED);
-    Action::requeue(jittered(if changing { POLL_CHANGING } else { POLL_STEADY }, POLL_JITTER))
+    let poll = jittered(if changing { POLL_CHANGING } else { POLL_STEADY }, POLL_JITTER);
+    Action::requeue(until(expiry).map_or(poll, |expiry| expiry.min(poll)))
 }
 
 /// The status so far; on first sight one that says "not looked at yet", written before anything slow.

@@ -6,6 +6,7 @@ pub mod gateway;
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 
@@ -53,6 +54,14 @@ async fn bounded(
         }
     }
     result
+}
+
+/// How long it is until then: what ends by the clock is nobody's event.
+fn until(then: Option<&Time>) -> Option<Duration> {
+    // A second more: at the moment itself, the end is not in the past yet.
+    let left =
+        then?.0.duration_since(jiff::Timestamp::now()).saturating_add(jiff::SignedDuration::from_secs(1));
+    Some(Duration::try_from(left).unwrap_or_default())
 }
 
 /// When to look again if nothing happens.

@@ -1,36 +1,35 @@
 //! Which audit applies to a gateway: the policies that cover it, merged, and the keys for their storage.
 //!
-//! Fails closed. A policy that cannot be decoded may enforce anything on anyone, so it holds back every gateway; a
-//! namespace whose labels are not known yet is waited for.
+//! Fails closed. A policy that cannot be decoded may enforce anything, so it holds back every gateway that it may cover;
+//! a namespace whose labels are not known yet is waited for.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use containerssh_config::{KeyPrefix, Secret as Hidden};
 use containerssh_crds::{
-    AuditPolicy, SSHGateway, StatusAudit,
+    AuditPolicy, ExcludedFrom, SSHGateway, StatusAudit,
     conditions::Reason,
-    defaults, matches,
-    merge::{self, Conflict, MergeError, Merged, OriginKind, PolicyBody, PolicyInput},
+    matches,
+    merge::{self, Conflict, MergeError, Merged, PolicyBody, PolicyInput},
 };
-use kube::{ResourceExt, core::DeserializeGuard};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 
-use super::refs::Reader;
+pub use super::policy::GuardedPolicy;
 use crate::{
-    args::NoPolicy,
+    baseline::{Fallback, NoPolicy},
     children::Owner,
     error::Error,
     finding::{Finding, Subject},
-    index::Kind,
-    plan::{Audit, S3Keys, pods_namespace},
+    index::Name,
+    plan::{Audit, AuditKeys, pods_namespace},
 };
-
-/// An AuditPolicy as watched: decoded, or the reason why not.
-pub type GuardedPolicy = DeserializeGuard<AuditPolicy>;
 
 /// A resolved audit with its reasons.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     pub merged: Merged,
+    /// The policies that would cover the gateway and do not for now, by name.
+    pub exclusions: Vec<ExcludedFrom>,
 }
 
 impl Resolved {
@@ -41,7 +40,14 @@ impl Resolved {
             hash: self.merged.hash.clone(),
             sources: self.merged.sources.clone(),
             effective: self.merged.effective.clone(),
+            why: self.merged.why.clone(),
+            exclusions: self.exclusions.clone(),
         }
+    }
+
+    /// When a policy holds again that does not now.
+    pub fn next_expiry(&self) -> Option<&Time> {
+        self.exclusions.iter().map(|excluded| &excluded.expires_at).min()
     }
 
     pub fn conflicts(&self) -> &[Conflict] {
@@ -49,7 +55,7 @@ impl Resolved {
     }
 
     /// As the plan needs it.
-    pub fn audit(&self, keys: Option<S3Keys>) -> Audit {
+    pub fn audit(&self, keys: AuditKeys) -> Audit {
         let mut sources: Vec<String> = Vec::new();
         for source in &self.merged.sources {
             if !sources.contains(&source.name) {
@@ -60,28 +66,46 @@ impl Resolved {
     }
 }
 
-/// The policies that cover a gateway: those that select its namespace or the namespace of its pods, and every one
-/// that cannot be read.
-pub fn covering<'a>(
-    policies: &'a [Arc<GuardedPolicy>],
+/// The policies that cover a gateway: those that select its namespace or the namespace of its pods and do not exclude
+/// it, and those that may do so and cannot be read. And those that exclude it.
+fn covering(
+    policies: &[Arc<GuardedPolicy>],
+    owner: &Owner,
     namespaces: &[(&str, &BTreeMap<String, String>)],
-) -> Vec<PolicyInput> {
-    let covers =
-        |policy: &'a AuditPolicy| namespaces.iter().any(|(name, labels)| matches(&policy.spec, name, labels));
-    policies
-        .iter()
-        .filter_map(|guarded| match &guarded.0 {
-            Ok(policy) => covers(policy).then(|| PolicyInput::from(policy)),
-            Err(invalid) => Some(PolicyInput {
-                name: invalid.metadata.name.clone().unwrap_or_default(),
-                uid: invalid.metadata.uid.clone(),
-                generation: invalid.metadata.generation,
-                created: invalid.metadata.creation_timestamp.clone(),
-                priority: 0,
-                body: PolicyBody::Unreadable { reason: invalid.error.clone() },
-            }),
-        })
-        .collect()
+    now: &Time,
+) -> (Vec<PolicyInput>, Vec<ExcludedFrom>) {
+    let (mut inputs, mut exclusions) = (Vec::new(), Vec::new());
+    for guarded in policies {
+        match &guarded.0 {
+            Ok(policy) => {
+                if !namespaces.iter().any(|(name, labels)| matches(&policy.spec, name, labels)) {
+                    continue;
+                }
+                match policy.spec.exclusion(owner.namespace(), &owner.name.name, now) {
+                    None => inputs.push(PolicyInput::from(policy)),
+                    Some(exclusion) => exclusions.push(ExcludedFrom {
+                        policy: policy.name_any(),
+                        reason: exclusion.reason.clone(),
+                        expires_at: exclusion.expires_at.clone(),
+                    }),
+                }
+            }
+            Err(invalid) => {
+                if namespaces.iter().any(|(name, labels)| invalid.may_cover(name, labels)) {
+                    inputs.push(PolicyInput {
+                        name: invalid.metadata.name.clone().unwrap_or_default(),
+                        uid: invalid.metadata.uid.clone(),
+                        generation: invalid.metadata.generation,
+                        created: invalid.metadata.creation_timestamp.clone(),
+                        priority: 0,
+                        body: PolicyBody::Unreadable { reason: invalid.error.clone() },
+                    });
+                }
+            }
+        }
+    }
+    exclusions.sort();
+    (inputs, exclusions)
 }
 
 /// Merges them. The outer error is transient; the inner one is for a person.
@@ -90,7 +114,8 @@ pub fn resolve(
     owner: &Owner,
     policies: &[Arc<GuardedPolicy>],
     labels: impl Fn(&str) -> Option<BTreeMap<String, String>>,
-    no_policy: NoPolicy,
+    fallback: &Fallback,
+    now: &Time,
 ) -> Result<Result<Resolved, Finding>, Error> {
     let unseen = |name: &str| Error::NamespaceUnseen { name: name.to_owned() };
     let own = owner.namespace();
@@ -98,18 +123,19 @@ pub fn resolve(
     let pods = pods_namespace(gateway, owner);
     // A namespace of pods that does not exist is a finding elsewhere; it has no labels to be selected by.
     let pods_labels = if pods == own { own_labels.clone() } else { labels(pods).unwrap_or_default() };
-    let inputs = covering(policies, &[(own, &own_labels), (pods, &pods_labels)]);
-    Ok(merged(gateway, own, &inputs, no_policy))
+    let namespaces = [(own, &own_labels), (pods, &pods_labels)];
+    let (inputs, exclusions) = covering(policies, owner, &namespaces, now);
+    Ok(merged(gateway, own, &inputs, fallback).map(|merged| Resolved { merged, exclusions }))
 }
 
 fn merged(
     gateway: &SSHGateway,
     namespace: &str,
     inputs: &[PolicyInput],
-    no_policy: NoPolicy,
-) -> Result<Resolved, Finding> {
+    fallback: &Fallback,
+) -> Result<Merged, Finding> {
     let finding = |reason, message: String| Finding::new(Subject::AuditPolicyResolved, reason, message);
-    if inputs.is_empty() && no_policy == NoPolicy::Deny {
+    if inputs.is_empty() && fallback.no_policy == NoPolicy::Deny {
         return Err(finding(
             Reason::NoPolicy,
             format!(
@@ -117,73 +143,33 @@ fn merged(
             ),
         ));
     }
-    let merged = merge::merge(inputs, gateway.spec.wish().as_ref(), &merge::baseline()).map_err(|error| {
+    merge::merge(inputs, gateway.spec.wish().as_ref(), &fallback.baseline).map_err(|error| {
         let reason = match &error {
             MergeError::Unreadable { .. } => Reason::PolicyUnreadable,
             MergeError::NoDestination { .. } => Reason::NoDestination,
-            MergeError::Encoding(_) => Reason::Invalid,
+            MergeError::TooManyReceivers { .. } | MergeError::Encoding(_) => Reason::Invalid,
         };
         finding(reason, error.to_string())
-    })?;
-    // The schema's pattern admits a little more than the gateway does.
-    if let Some(storage) = &merged.effective.storage
-        && let Some(Err(why)) = storage.s3.prefix.as_deref().map(str::parse::<KeyPrefix>)
-    {
-        return Err(finding(Reason::Invalid, format!("storage.s3.prefix of {}: {why}", storage.from)));
-    }
-    Ok(Resolved { merged })
+    })
 }
 
-/// Static keys of the storage, if it uses any. Only whoever names the Secret decides where it is looked for: a
-/// policy's in the operator's namespace, a gateway's in its own.
-pub async fn keys(
-    resolved: &Resolved,
-    reader: &Reader,
-    owner: &Owner,
-    operator_namespace: &str,
-) -> Result<Result<Option<S3Keys>, Finding>, Error> {
-    let Some(storage) = &resolved.merged.effective.storage else { return Ok(Ok(None)) };
-    let Some(reference) = storage.s3.secret() else { return Ok(Ok(None)) };
-    let namespace = match storage.from.kind {
-        OriginKind::Policy | OriginKind::Baseline => operator_namespace,
-        OriginKind::Gateway => owner.namespace(),
-    };
-    let asked_by = format!("storage.s3.credentials of {}", storage.from);
-    let subject = Subject::AuditPolicyResolved;
-    let mut values = Vec::with_capacity(2);
-    for key in [defaults::S3_ACCESS_KEY, defaults::S3_SECRET_KEY] {
-        match reader.text(subject, Kind::Secret, namespace, &reference.name, key, &asked_by).await? {
-            // Keys are often stored with the line end of the file they came from.
-            Ok(text) => values.push(Hidden::new(text.trim())),
-            Err(finding) => return Ok(Err(finding)),
-        }
-    }
-    let [access_key, secret_key] =
-        <[Hidden; 2]>::try_from(values).unwrap_or_else(|_| [Hidden::new(""), Hidden::new("")]);
-    Ok(Ok(Some(S3Keys { access_key, secret_key })))
-}
-
-/// Whether a policy covers a gateway; a gateway that cannot be decoded is covered by its own namespace at least.
+/// Whether a policy covers a gateway; one that cannot be decoded is covered by its own namespace at least.
 pub fn covers_gateway(
     policy: &AuditPolicy,
-    namespace: &str,
+    name: &Name,
     gateway: Option<&SSHGateway>,
     labels: impl Fn(&str) -> Option<BTreeMap<String, String>>,
+    now: &Time,
 ) -> bool {
+    let namespace = name.namespace.as_deref().unwrap_or_default();
+    if policy.spec.exclusion(namespace, &name.name, now).is_some() {
+        return false;
+    }
     let pods = gateway.and_then(|gateway| gateway.spec.backend.kubernetes.namespace.clone());
     [Some(namespace.to_owned()), pods]
         .into_iter()
         .flatten()
         .any(|name| matches(&policy.spec, &name, &labels(&name).unwrap_or_default()))
-}
-
-/// The Secrets in the operator's namespace that a policy refers to.
-pub fn secrets_of(policy: &AuditPolicy) -> impl Iterator<Item = String> + '_ {
-    [policy.spec.enforce.as_ref(), policy.spec.default.as_ref()]
-        .into_iter()
-        .flatten()
-        .filter_map(|tier| tier.storage.as_ref()?.s3.secret())
-        .map(|reference| reference.name.clone())
 }
 
 /// Name of a policy, decoded or not.

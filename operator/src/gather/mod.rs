@@ -2,10 +2,12 @@
 //! at once: whoever mends a gateway should not have to do it one error at a time.
 
 pub mod audit;
+pub mod audit_keys;
 pub mod hostkeys;
 pub mod observed;
 pub mod pod_check;
 pub mod pods;
+pub mod policy;
 pub mod refs;
 
 use std::sync::Arc;
@@ -17,7 +19,8 @@ use crate::{
     context::Context,
     error::Error,
     finding::{Finding, Subject},
-    plan::{Audit, Inputs, hostkeys::HostKeys, pods_namespace},
+    plan::{Audit, Inputs, config, hostkeys::HostKeys, pods_namespace},
+    status,
 };
 use audit::Resolved;
 
@@ -100,16 +103,25 @@ pub async fn audit_of(
 ) -> Result<(Option<Resolved>, Option<Audit>), Error> {
     let policies = context.policies.state();
     let labels = |name: &str| context.labels_of(name);
-    let resolved = match audit::resolve(gateway, owner, &policies, labels, context.settings.no_policy)? {
+    let fallback = &context.settings.fallback;
+    let resolved = match audit::resolve(gateway, owner, &policies, labels, fallback, &status::now())? {
         Ok(resolved) => resolved,
         Err(finding) => {
             findings.push(finding);
             return Ok((None, None));
         }
     };
-    match audit::keys(&resolved, &context.reader, owner, &context.operator_namespace).await? {
+    let effective = &resolved.merged.effective;
+    match audit_keys::gather(effective, &context.reader, owner, &context.operator_namespace).await? {
         Ok(keys) => {
             let audit = resolved.audit(keys);
+            // What the schema cannot know, such as a mistyped recipient. Found before it is imposed on anything.
+            if let Err(problems) = config::check(&audit) {
+                let message =
+                    format!("the settings of {} cannot be used: {problems}", resolved.merged.policy());
+                findings.push(Finding::new(Subject::AuditPolicyResolved, Reason::Invalid, message));
+                return Ok((Some(resolved), None));
+            }
             Ok((Some(resolved), Some(audit)))
         }
         Err(finding) => {

@@ -14,6 +14,7 @@ use crate::{
     children::Owner,
     error::{Error, within},
     finding::{Finding, Subject},
+    gather::audit_keys,
     index::{Kind, Name, Target},
     plan::{WebhookFiles, hostkeys},
 };
@@ -49,8 +50,8 @@ pub fn references(gateway: &SSHGateway, owner: &Owner) -> HashSet<Target> {
                 .map(|reference| (Kind::Secret, reference.name.clone())),
         );
     }
-    let storage = spec.audit.as_ref().and_then(|audit| audit.storage.as_ref());
-    names.extend(storage.and_then(|s| s.s3.secret()).map(|reference| (Kind::Secret, reference.name.clone())));
+    let audit = spec.audit.iter().flat_map(audit_keys::secrets_of);
+    names.extend(audit.map(|(_, name)| (Kind::Secret, name.to_owned())));
     names.into_iter().map(|(kind, name)| (kind, Name::within(owner.namespace(), name))).collect()
 }
 

@@ -9,6 +9,8 @@ use containerssh_config as file;
 use containerssh_crds::{self as api, SSHGatewaySpec, defaults};
 use kube::api::ObjectMeta;
 
+mod audit;
+
 use super::{Audit, Inputs, PORT_HEALTH, PORT_METRICS, PORT_SSH, WebhookFiles, hostkeys, workload::theirs};
 
 /// Where the pods see the configuration's Secret.
@@ -17,8 +19,6 @@ pub const DIRECTORY: &str = "/etc/containerssh/config";
 pub const FILE: &str = "config.yaml";
 /// Where records wait for their upload.
 pub const SPOOL_DIRECTORY: &str = "/var/lib/containerssh/spool";
-/// A file system takes a part of its volume for itself: ext4 about 7 %.
-const USABLE_SHARE_OF_VOLUME: (u64, u64) = (9, 10);
 /// Each connection costs the apiserver a handful of requests; the reference's 5 a second would hold back the sixth
 /// user of a Monday morning. The apiserver's own fairness protects it.
 const API_REQUESTS_PER_SECOND: f64 = 200.0;
@@ -68,41 +68,7 @@ pub fn render(inputs: &Inputs) -> file::Config {
 /// configuration of a gateway whose spec is broken now: breaking one's spec must not keep a policy out.
 pub fn impose(config: &mut file::Config, audit: &Audit) {
     let effective = &audit.effective;
-    let records = effective.format == api::AuditFormat::Binary;
-    let mut s3 = file::S3 { local: SPOOL_DIRECTORY.to_owned(), ..file::S3::default() };
-    if let Some(storage) = &effective.storage {
-        fill_s3(&mut s3, &storage.s3);
-    }
-    if let Some(keys) = &audit.keys {
-        s3.access_key = Some(keys.access_key.clone());
-        s3.secret_key = Some(keys.secret_key.clone());
-    }
-    config.audit = file::Audit {
-        enable: records,
-        format: if records { file::AuditFormat::Binary } else { file::AuditFormat::None },
-        storage: if records { file::AuditStorage::S3 } else { file::AuditStorage::None },
-        s3,
-        intercept: file::Intercept {
-            stdin: effective.intercept.stdin,
-            stdout: effective.intercept.stdout,
-            stderr: effective.intercept.stderr,
-            passwords: effective.intercept.passwords,
-        },
-        on_failure: match effective.on_failure {
-            api::OnFailure::Allow => file::OnFailure::Allow,
-            api::OnFailure::Deny => file::OnFailure::Deny,
-        },
-        spool: file::Spool {
-            size: file::ByteSize(usable(effective.spool.medium, effective.spool.size.bytes())),
-            on_full: match effective.spool.on_full {
-                api::OnFull::Drop => file::OnFull::Drop,
-                api::OnFull::Block => file::OnFull::Block,
-                api::OnFull::Deny => file::OnFull::Deny,
-            },
-        },
-        policy: file::AuditPolicyInfo { hash: audit.hash.clone(), sources: audit.sources.clone() },
-        ..file::Audit::default()
-    };
+    config.audit = audit::section(audit);
     config.session = file::Session {
         max_duration: effective.sessions.max_duration.map(Duration::from).unwrap_or_default(),
         idle_timeout: effective.sessions.idle_timeout.map(Duration::from).unwrap_or_default(),
@@ -112,27 +78,23 @@ pub fn impose(config: &mut file::Config, audit: &Audit) {
     }
 }
 
-fn fill_s3(s3: &mut file::S3, storage: &api::S3Storage) {
-    s3.bucket.clone_from(&storage.bucket);
-    s3.region.clone_from(&storage.region);
-    s3.endpoint = storage.endpoint.clone().unwrap_or_default();
-    s3.cacert = storage.ca_bundle.as_deref().map(file::PemOrFile::new);
-    s3.acl = storage.acl.map(|acl| acl.as_header().to_owned()).unwrap_or_default();
-    s3.path_style_access = storage.path_style_access.unwrap_or_default();
-    // Who, from where: what an auditor looks for first, without opening each object.
-    s3.metadata = file::S3Metadata { ip: true, username: true };
-    // The schema's pattern is the parser's rule; a prefix that slipped through would be refused by no one later.
-    s3.prefix = storage.prefix.as_deref().and_then(|prefix| prefix.parse().ok()).unwrap_or_default();
-}
-
-fn usable(medium: api::SpoolMedium, size: u64) -> u64 {
-    match medium {
-        api::SpoolMedium::EmptyDir => size,
-        api::SpoolMedium::Persistent => {
-            let (share, whole) = USABLE_SHARE_OF_VOLUME;
-            size / whole * share
-        }
+/// Says what the gateway would refuse of the audit, and in its words.
+pub fn check(audit: &Audit) -> Result<(), String> {
+    let mut config = file::Config::default();
+    impose(&mut config, audit);
+    let mut problems = audit::untranslatable(audit);
+    if let Err(error) = config.validate() {
+        // The rest of this configuration is nobody's.
+        let ours = |path: &str| path.starts_with("audit.") || path.starts_with("session.");
+        problems.extend(
+            error
+                .problems()
+                .iter()
+                .filter(|problem| ours(&problem.path))
+                .map(|problem| problem.message.clone()),
+        );
     }
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
 }
 
 fn ssh(inputs: &Inputs) -> file::Ssh {

@@ -2,7 +2,7 @@
 //!
 //! Made once, in `<gateway>-host-keys`, and kept for ever: that Secret has no owner reference and no UID label, so
 //! neither garbage collection nor pruning reaches it, and a gateway that is deleted and made again keeps its
-//! identity. Whoever wants new keys deletes the Secret. A team may also bring a Secret of its own.
+//! identity. Whoever wants new keys has the Secret deleted. A team may also bring a Secret of its own.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub fn generate(owner: &Owner) -> Result<Secret, Error> {
             labels: Some(labels),
             annotations: Some(BTreeMap::from([(
                 "containerssh.io/note".to_owned(),
-                "Host keys are made once and kept when the gateway is deleted. Delete this Secret to get new ones."
+                "Host keys are made once and kept when the gateway is deleted. For new ones, whoever may edit AuditPolicies deletes this Secret; or name a Secret of your own in spec.ssh.hostKeysSecretRef."
                     .to_owned(),
             )])),
             ..ObjectMeta::default()

@@ -59,8 +59,27 @@ pub struct Audit {
     pub hash: String,
     /// Names of the policies, strongest first.
     pub sources: Vec<String>,
+    /// What the settings' Secrets hold.
+    pub keys: AuditKeys,
+}
+
+/// What the Secrets of an audit hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditKeys {
     /// Keys for the storage, if it needs any.
-    pub keys: Option<S3Keys>,
+    pub s3: Option<S3Keys>,
+    /// The signing key, PEM.
+    pub signing: Option<Hidden>,
+    /// Of each receiver of events, in their order.
+    pub events: Vec<TargetKeys>,
+}
+
+/// Credentials for one receiver of events; PEM but for the token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetKeys {
+    pub bearer_token: Option<Hidden>,
+    pub certificate: Option<Hidden>,
+    pub key: Option<Hidden>,
 }
 
 /// Static S3 credentials.
@@ -99,14 +118,18 @@ impl Inputs {
     }
 
     /// Addresses that the gateway calls, besides the apiserver.
-    fn addresses_called(&self) -> impl Iterator<Item = &str> {
+    fn addresses_called(&self) -> impl Iterator<Item = String> {
         let authentication = &self.spec().authentication;
         let password = authentication.password.as_ref().map(|password| &password.webhook);
         let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
-        let webhooks = [password, public_key].into_iter().flatten().map(|webhook| webhook.url.as_str());
-        let storage =
-            self.audit.effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.as_deref());
-        webhooks.chain(storage)
+        let webhooks = [password, public_key].into_iter().flatten().map(|webhook| webhook.url.clone());
+        let effective = &self.audit.effective;
+        let storage = effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.clone());
+        let events = effective.events.iter().filter_map(|events| {
+            let webhook = events.target.webhook.as_ref().map(|webhook| webhook.url.clone());
+            webhook.or_else(|| Some(format!("syslog://{}", events.target.syslog.as_ref()?.address)))
+        });
+        webhooks.chain(storage).chain(events)
     }
 
     /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.

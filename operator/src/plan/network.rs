@@ -44,7 +44,7 @@ pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
         },
     ];
     let mut out: BTreeSet<u16> = API_SERVER.into();
-    out.extend(inputs.addresses_called().filter_map(port_of));
+    out.extend(inputs.addresses_called().filter_map(|address| port_of(&address)));
     let egress = vec![
         NetworkPolicyEgressRule { ports: Some(vec![number("UDP", 53), number("TCP", 53)]), to: None },
         NetworkPolicyEgressRule {
@@ -117,6 +117,7 @@ mod tests {
             ("https://[2001:db8::1]:8443/x", Some(8443)),
             ("https://user@host:444/a:b", Some(444)),
             ("https://host:99999", None),
+            ("syslog://logs.example.net:6514", Some(6514)),
         ];
         for (url, port) in cases {
             assert_eq!(port_of(url), port, "{url}");

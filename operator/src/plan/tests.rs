@@ -4,14 +4,17 @@
 use std::sync::Arc;
 
 use crate::{
-    args::NoPolicy,
+    baseline::{Fallback, NoPolicy},
     children::{Child, ChildKind, Owner},
-    gather::{audit, pod_check},
+    gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
-    plan::{Inputs, Plan, PlanError, S3Keys, WebhookFiles, config, hostkeys::HostKeys, plan},
+    plan::{
+        AuditKeys, Inputs, Plan, PlanError, S3Keys, TargetKeys, WebhookFiles, config, hostkeys::HostKeys,
+        plan,
+    },
+    status::now,
 };
-use containerssh_crds::{AuditPolicy, SSHGateway, merge};
-use kube::core::DeserializeGuard;
+use containerssh_crds::{AuditFormat, AuditPolicy, AuditTier, SSHGateway, merge};
 use serde_json::Value;
 
 fn yaml<T: serde::de::DeserializeOwned>(text: &str) -> T {
@@ -29,21 +32,22 @@ fn gateway(spec: &str) -> SSHGateway {
     .unwrap()
 }
 
-fn inputs(spec: &str, policies: &[&str], keys: Option<S3Keys>) -> Inputs {
+fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
     let gateway = gateway(spec);
     let owner = Owner { name: Name::within("team-a", "dev"), uid: gateway.metadata.uid.clone().unwrap() };
     let policies: Vec<_> =
-        policies.iter().map(|text| Arc::new(DeserializeGuard(Ok(yaml::<AuditPolicy>(text))))).collect();
-    let resolved = audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), NoPolicy::Baseline)
-        .unwrap()
-        .unwrap();
+        policies.iter().map(|text| Arc::new(GuardedPolicy(Ok(yaml::<AuditPolicy>(text))))).collect();
+    let resolved =
+        audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), &Fallback::default(), &now())
+            .unwrap()
+            .unwrap();
     let pod = pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec).unwrap();
     Inputs {
         owner,
         default_image: "registry.example.com/containerssh-gateway:0.1.0".into(),
         operator_namespace: "containerssh".into(),
         pod,
-        audit: resolved.audit(keys),
+        audit: resolved.audit(keys.unwrap_or_default()),
         host_keys: HostKeys {
             secret: "dev-host-keys".into(),
             files: vec!["ssh_host_ecdsa_key".into(), "ssh_host_ed25519_key".into()],
@@ -136,6 +140,55 @@ spec:
     allow: {subsystems: [sftp]}
 "#;
 
+/// Everything that makes a record evidence, from several policies and the gateway itself.
+const EVIDENCE: [&str; 2] = [
+    r#"
+apiVersion: containerssh.io/v1alpha1
+kind: AuditPolicy
+metadata: {name: evidence, generation: 4}
+spec:
+  namespaces: [team-a]
+  priority: 10
+  enforce:
+    format: Binary
+    formatVersion: 2
+    storage:
+      s3:
+        bucket: audit-logs
+        region: us-east-1
+        serverSideEncryption: {type: KMS, kmsKeyId: alias/audit}
+        credentials: {type: Secret, secretRef: {name: s3}}
+    objectLock: {mode: Compliance, retention: 8760h}
+    encryptTo: [age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj]
+    signing: {secretRef: {name: audit-signing}}
+    spool: {durability: Strict}
+    events:
+    - webhook:
+        url: https://siem.example:8443/ingest
+        encoding: NDJSON
+        compression: Gzip
+        bearerTokenSecretRef: {name: siem-token}
+        clientCertificateSecretRef: {name: siem-client}
+        timeout: 5s
+        batch: {events: 100, bytes: 512Ki, delay: 500ms}
+        include: [connect, exec, sftp, disconnect]
+"#,
+    r#"
+apiVersion: containerssh.io/v1alpha1
+kind: AuditPolicy
+metadata: {name: hold, generation: 1}
+spec:
+  namespaces: [team-a]
+  enforce:
+    objectLock: {mode: Governance, retention: 17520h, legalHold: true}
+    events:
+    - syslog:
+        address: logs.example:6514
+        clientCertificateSecretRef: {name: siem-client}
+        facility: 10
+"#,
+];
+
 const PERSISTENT: &str = r#"
 apiVersion: containerssh.io/v1alpha1
 kind: AuditPolicy
@@ -145,9 +198,34 @@ spec:
   enforce: {spool: {medium: Persistent, size: 5Gi}}
 "#;
 
-fn s3_keys() -> S3Keys {
+fn s3_keys() -> AuditKeys {
     use containerssh_config::Secret;
-    S3Keys { access_key: Secret::new("AKIAEXAMPLE"), secret_key: Secret::new("not-a-real-key") }
+    let s3 = S3Keys { access_key: Secret::new("AKIAEXAMPLE"), secret_key: Secret::new("not-a-real-key") };
+    AuditKeys { s3: Some(s3), ..AuditKeys::default() }
+}
+
+fn pem(label: &str) -> String {
+    format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----")
+}
+
+/// What the Secrets of [`EVIDENCE`] hold.
+fn evidence_keys() -> AuditKeys {
+    use containerssh_config::Secret;
+    let certificate = || (Some(Secret::new(pem("CERTIFICATE"))), Some(Secret::new(pem("PRIVATE KEY"))));
+    let (webhook, syslog) = (certificate(), certificate());
+    AuditKeys {
+        signing: Some(Secret::new(pem("PRIVATE KEY"))),
+        // In the order of the effective settings.
+        events: vec![
+            TargetKeys { bearer_token: None, certificate: syslog.0, key: syslog.1 },
+            TargetKeys {
+                bearer_token: Some(Secret::new("token-of-siem")),
+                certificate: webhook.0,
+                key: webhook.1,
+            },
+        ],
+        ..s3_keys()
+    }
 }
 
 /// All objects as YAML documents, the gateway's configuration as text instead of base64.
@@ -197,6 +275,68 @@ fn everything_set() {
 #[test]
 fn a_policy_that_demands_a_persistent_spool() {
     insta::assert_snapshot!(render(&plan(&inputs(SMALLEST, &[PERSISTENT], None)).unwrap()));
+}
+
+#[test]
+fn policies_that_want_evidence() {
+    let inputs = inputs(SMALLEST, &EVIDENCE, Some(evidence_keys()));
+    assert_eq!(config::check(&inputs.audit), Ok(()));
+    insta::assert_snapshot!(render(&plan(&inputs).unwrap()));
+}
+
+#[test]
+fn what_the_gateway_would_refuse_of_an_audit_is_found_before_it_is_imposed() {
+    let policy = EVIDENCE[0].replace("age1zvkyg2", "age1zvkyg3");
+    let error = config::check(&inputs(SMALLEST, &[&policy], Some(evidence_keys())).audit).unwrap_err();
+    assert!(error.contains("audit.encryption.recipients[0]"), "{error}");
+    let policy = EVIDENCE[0].replace("sftp", "teleport");
+    let error = config::check(&inputs(SMALLEST, &[&policy], Some(evidence_keys())).audit).unwrap_err();
+    assert!(error.contains("\"teleport\" is not one of"), "{error}");
+}
+
+#[test]
+fn an_exclusion_lifts_a_policy_until_it_expires() {
+    let text = EVIDENCE[0].replace(
+        "  priority: 10",
+        "  exclude: [{namespace: team-a, gateway: dev, reason: migration, expiresAt: '2030-01-01T00:00:00Z'}]",
+    );
+    let policies = [Arc::new(GuardedPolicy(Ok(yaml::<AuditPolicy>(&text))))];
+    let gateway = gateway(SMALLEST);
+    let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
+    let at = |text: &str| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(text.parse().unwrap());
+    let resolve = |now: &str| {
+        audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), &Fallback::default(), &at(now))
+            .unwrap()
+            .unwrap()
+    };
+    let during = resolve("2029-12-31T23:59:59Z");
+    assert_eq!(during.merged.policy(), "Baseline");
+    assert_eq!(during.exclusions[0].reason, "migration");
+    assert_eq!(during.next_expiry(), Some(&at("2030-01-01T00:00:00Z")));
+    let after = resolve("2030-01-01T00:00:00Z");
+    assert_eq!((after.merged.policy().as_str(), after.exclusions.len()), ("evidence", 0));
+    let covers = |name: &str, now: &str| {
+        let policy = policies[0].0.as_ref().unwrap();
+        audit::covers_gateway(policy, &Name::within("team-a", name), None, |_| None, &at(now))
+    };
+    assert!(!covers("dev", "2029-01-01T00:00:00Z") && covers("dev", "2031-01-01T00:00:00Z"));
+    assert!(covers("other", "2029-01-01T00:00:00Z"), "the exclusion names one gateway");
+}
+
+#[test]
+fn a_baseline_of_the_operators_own_holds_where_no_policy_does() {
+    let own = AuditTier {
+        format: Some(AuditFormat::Binary),
+        storage: Some(yaml("{s3: {bucket: floor, region: r}}")),
+        ..merge::baseline()
+    };
+    let fallback = Fallback { baseline: own, ..Fallback::default() };
+    let gateway = gateway(SMALLEST);
+    let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
+    let resolved =
+        audit::resolve(&gateway, &owner, &[], |_| Some([].into()), &fallback, &now()).unwrap().unwrap();
+    assert_eq!(resolved.merged.effective.storage.as_ref().unwrap().s3.bucket, "floor");
+    assert_eq!(resolved.merged.why["storage"], "the operator's baseline");
 }
 
 #[test]
@@ -276,16 +416,19 @@ fn a_stricter_policy_is_imposed_on_a_configuration_that_stands() {
 fn a_policy_that_cannot_be_read_gives_no_plan_at_all() {
     let gateway = gateway(SMALLEST);
     let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
-    let guarded: DeserializeGuard<AuditPolicy> = serde_json::from_str(
-        r#"{"apiVersion": "containerssh.io/v1alpha1", "kind": "AuditPolicy", "metadata": {"name": "new"},
-            "spec": {"namespaces": ["elsewhere"], "enforce": {"onFailure": "Explode"}}}"#,
-    )
-    .unwrap();
-    let finding =
-        audit::resolve(&gateway, &owner, &[Arc::new(guarded)], |_| Some([].into()), NoPolicy::Baseline)
+    let resolve = |namespace: &str| {
+        let guarded: GuardedPolicy = serde_json::from_value(serde_json::json!({
+            "apiVersion": "containerssh.io/v1alpha1", "kind": "AuditPolicy", "metadata": {"name": "new"},
+            "spec": {"namespaces": [namespace], "enforce": {"onFailure": "Explode"}},
+        }))
+        .unwrap();
+        let policies = [Arc::new(guarded)];
+        audit::resolve(&gateway, &owner, &policies, |_| Some([].into()), &Fallback::default(), &now())
             .unwrap()
-            .unwrap_err();
+    };
+    let finding = resolve("team-a").unwrap_err();
     assert!(finding.message.contains("AuditPolicy new cannot be read"), "{finding}");
+    assert_eq!(resolve("elsewhere").unwrap().merged.policy(), "Baseline", "and harms nobody else");
 }
 
 #[test]
@@ -293,17 +436,18 @@ fn without_a_policy_the_operator_may_refuse() {
     let gateway = gateway(SMALLEST);
     let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
     let resolve = |policies: &[_]| {
-        audit::resolve(&gateway, &owner, policies, |_| Some([].into()), NoPolicy::Deny).unwrap()
+        let fallback = Fallback { no_policy: NoPolicy::Deny, ..Fallback::default() };
+        audit::resolve(&gateway, &owner, policies, |_| Some([].into()), &fallback, &now()).unwrap()
     };
     assert!(resolve(&[]).unwrap_err().message.contains("no AuditPolicy covers namespace team-a"));
-    assert!(resolve(&[Arc::new(DeserializeGuard(Ok(yaml(PERSISTENT))))]).is_ok());
+    assert!(resolve(&[Arc::new(GuardedPolicy(Ok(yaml(PERSISTENT))))]).is_ok());
 }
 
 #[test]
 fn a_namespace_that_is_not_known_yet_is_waited_for() {
     let gateway = gateway(SMALLEST);
     let owner = Owner { name: Name::within("team-a", "dev"), uid: "u".into() };
-    let error = audit::resolve(&gateway, &owner, &[], |_| None, NoPolicy::Baseline).unwrap_err();
+    let error = audit::resolve(&gateway, &owner, &[], |_| None, &Fallback::default(), &now()).unwrap_err();
     assert_eq!(error.reason(), "NamespaceUnseen");
 }
 
@@ -319,5 +463,7 @@ fn secrets_stay_out_of_debug_output() {
     let inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
     let shown = format!("{inputs:?} {:?}", plan(&inputs).unwrap());
     assert!(!shown.contains("not-a-real-key") && !shown.contains("AKIAEXAMPLE"), "{shown}");
+    let shown = format!("{:?}", super::tests::inputs(SMALLEST, &EVIDENCE, Some(evidence_keys())));
+    assert!(!shown.contains("token-of-siem") && !shown.contains("BEGIN PRIVATE KEY"), "{shown}");
     assert_eq!(merge::baseline().storage, None);
 }
