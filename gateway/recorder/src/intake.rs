@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use containerssh_auditlog::{Encoder, IoStream, Payload};
+use containerssh_siem::{Feed, Place};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -69,6 +70,8 @@ pub(crate) struct Intake {
     work: Notify,
     /// The record cannot be written: nothing is accepted any more and nobody waits.
     stopped: CancellationToken,
+    /// Told of what is accepted, in the same order.
+    feed: Feed,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +112,17 @@ impl Intake {
             memory,
             work: Notify::new(),
             stopped: CancellationToken::new(),
+            feed: Feed::disabled(),
         }
+    }
+
+    /// Tells `feed` of what is accepted.
+    pub(crate) fn feeding(self, feed: Feed) -> Self {
+        Self { feed, ..self }
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -123,14 +136,16 @@ impl Intake {
         self.encoder.record(&mut measured, u64::MAX, channel, payload);
         let weight = self.reserve(measured.len()).await?;
         drop(measured);
-        self.append(weight, 0, |encoder, buffer, at| encoder.record(buffer, at, channel, payload))
+        let place = self.place(weight, self.feed.record(channel, payload)).await?;
+        self.append(weight, 0, place, |encoder, buffer, at| encoder.record(buffer, at, channel, payload))
     }
 
     /// Accepts bytes of a stream.
     pub(crate) async fn io(&self, channel: u64, stream: IoStream, data: &[u8]) -> Result<(), Stopped> {
         for piece in data.chunks(MAX_DATA) {
             let weight = self.reserve(piece.len() + IO_OVERHEAD).await?;
-            self.append(weight, piece.len() as u64, |encoder, buffer, at| {
+            let place = self.place(weight, self.feed.io(channel, stream, piece)).await?;
+            self.append(weight, piece.len() as u64, place, |encoder, buffer, at| {
                 encoder.io(buffer, at, Some(channel), stream, piece);
             })?;
         }
@@ -192,10 +207,27 @@ impl Intake {
         Ok(weight)
     }
 
+    /// Waits for a place in the feed, which only a stage that is behind makes longer than nothing.
+    async fn place<'a>(
+        &self,
+        weight: usize,
+        place: impl Future<Output = Place<'a>>,
+    ) -> Result<Place<'a>, Stopped> {
+        tokio::select! {
+            biased;
+            place = place => Ok(place),
+            () = self.stopped.cancelled() => {
+                self.release(weight);
+                Err(Stopped)
+            }
+        }
+    }
+
     fn append(
         &self,
         weight: usize,
         bytes: u64,
+        place: Place<'_>,
         encode: impl FnOnce(&Encoder, &mut Vec<u8>, u64),
     ) -> Result<(), Stopped> {
         let now = Instant::now();
@@ -210,8 +242,10 @@ impl Intake {
         let lost = std::mem::take(&mut inner.lost);
         if !lost.is_empty() {
             gap(&self.encoder, inner.open.buffer(now), at, &lost);
+            self.feed.record_gap(at, &lost.text());
             inner.open.count_gap(lost);
         }
+        place.accepted(at);
         encode(&self.encoder, inner.open.buffer(now), at);
         inner.open.count(bytes, weight);
         let full = inner.open.is_full();
@@ -306,9 +340,11 @@ impl Intake {
         let at = self.inner().tick();
         if !lost.is_empty() {
             gap(&self.encoder, segment.buffer(now), at, &lost);
+            self.feed.record_gap(at, &lost.text());
             segment.count_gap(lost);
         }
         self.encoder.record(segment.buffer(now), at, None, &Payload::Disconnect);
+        self.feed.disconnected(at);
         segment.count(0, 0);
         segment.close(now);
         segment

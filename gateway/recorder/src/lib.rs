@@ -45,6 +45,7 @@ use std::time::{Duration, SystemTime};
 
 use containerssh_auditlog::HEADER_LEN;
 use containerssh_config::{Audit, OnFailure};
+use containerssh_siem::{Events, Feed};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -80,6 +81,8 @@ struct Inner {
     context: Arc<Context>,
     metrics: Metrics,
     identity: GatewayIdentity,
+    /// Told of everything that is recorded.
+    events: Events,
     /// Bytes that all connections together may hold in memory.
     memory: Arc<Semaphore>,
     /// The uploader.
@@ -146,6 +149,7 @@ impl Recorder {
             context,
             metrics,
             identity,
+            events: settings.events,
             memory: Arc::new(Semaphore::new(memory)),
             tasks,
             writers,
@@ -166,7 +170,8 @@ impl Recorder {
         let session = Arc::new(Session {
             // Never reaches a file: such a session fails below.
             id: id.unwrap_or_else(RecordId::unusable),
-            intake: Intake::new(&start.connection_id, inner.memory.clone()),
+            intake: Intake::new(&start.connection_id, inner.memory.clone())
+                .feeding(inner.feed(&start, &settings)),
             stage: watch::Sender::new(Stage::Opening),
             on_failure: settings.on_failure,
             on_full: settings.spool.on_full,
@@ -218,6 +223,19 @@ impl Recorder {
         inner.tasks.close();
         inner.tasks.wait().await;
         self.status()
+    }
+}
+
+impl Inner {
+    /// Where a connection's events go.
+    fn feed(&self, start: &SessionStart, settings: &Audit) -> Feed {
+        self.events.session(containerssh_siem::SessionStart {
+            id: start.connection_id.clone(),
+            remote: start.remote_addr,
+            started: start.started,
+            policy_hash: settings.policy.hash.clone(),
+            stdout_recorded: settings.intercept.stdout,
+        })
     }
 }
 

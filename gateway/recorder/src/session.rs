@@ -51,6 +51,7 @@ impl Session {
         });
         if first {
             self.metrics.record_failed();
+            self.intake.feed().record_failed(&error.to_string());
             tracing::error!(
                 code = crate::code::AUDIT_RECORD_FAILED,
                 module = "audit",

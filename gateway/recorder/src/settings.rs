@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use containerssh_config::{Audit, AuditStorage};
+use containerssh_siem::Events;
 
 use crate::upload::Backoff;
 
@@ -49,6 +50,8 @@ pub struct SpoolSettings {
     pub backoff: Backoff,
     /// How long S3 may take.
     pub timeouts: Timeouts,
+    /// Told of everything that is recorded. The default tells nobody.
+    pub events: Events,
 }
 
 /// How long S3 may take before an attempt counts as failed.
@@ -100,6 +103,7 @@ impl SpoolSettings {
             audit: audit.clone(),
             backoff: Backoff::default(),
             timeouts: Timeouts::default(),
+            events: Events::default(),
         }
     }
 }

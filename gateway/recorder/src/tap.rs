@@ -88,6 +88,8 @@ impl Tap {
             }
             Admission::Drop => {
                 handle.session.lose(full(1, 0));
+                // It happens all the same.
+                handle.session.intake.feed().record(channel, &payload).await.unrecorded();
                 Ok(())
             }
         }
@@ -118,7 +120,10 @@ impl Tap {
                 handle.session.intake.io(channel, stream, &data).await.map_err(|_| handle.session.error())?;
                 recorded.inc_by(data.len() as u64);
             }
-            Admission::Drop => handle.session.lose(full(1, data.len() as u64)),
+            Admission::Drop => {
+                handle.session.lose(full(1, data.len() as u64));
+                handle.session.intake.feed().io(channel, stream, &data).await.unrecorded();
+            }
         }
         Ok(())
     }
