@@ -11,7 +11,10 @@ use containerssh_auditlog::text::is_invisible;
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     state: State,
+    /// The last character was a carriage return.
     after_return: bool,
+    /// Something stands on the line.
+    line: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,15 +60,18 @@ impl Filter {
     }
 
     fn text(&mut self, character: char, out: &mut String) {
-        if std::mem::replace(&mut self.after_return, character == '\r') && !matches!(character, '\n' | '\r') {
+        let after_return = std::mem::replace(&mut self.after_return, character == '\r');
+        let shown = match character {
+            '\n' | '\t' => character,
+            _ if character.is_control() => return,
+            _ if is_invisible(character) => char::REPLACEMENT_CHARACTER,
+            _ => character,
+        };
+        if after_return && self.line && shown != '\n' {
             out.push('\n');
         }
-        match character {
-            '\n' | '\t' => out.push(character),
-            _ if character.is_control() => {}
-            _ if is_invisible(character) => out.push(char::REPLACEMENT_CHARACTER),
-            _ => out.push(character),
-        }
+        self.line = shown != '\n';
+        out.push(shown);
     }
 }
 
@@ -97,6 +103,7 @@ mod tests {
     fn lines_stay_lines_and_nothing_is_overwritten_or_reversed() {
         assert_eq!(filtered(&["a\r\nb\tc\r", "\nd"]), "a\nb\tc\nd");
         assert_eq!(filtered(&["10%\r20%\r\r\nok\u{202e}x"]), "10%\n20%\nok\u{fffd}x");
+        assert_eq!(filtered(&["$ ls\r\n\x1b[?2004l\rfile\r\n"]), "$ ls\nfile\n");
     }
 
     #[test]
