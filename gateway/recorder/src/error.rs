@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+pub(crate) use containerssh_s3::Reason;
+
 /// Why the recorder cannot start. For whoever runs the gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum RecorderError {
@@ -70,43 +72,6 @@ pub(crate) enum UploadError {
     /// S3 says that it holds something else than what was sent.
     #[error("{operation}: the store answered with checksum {answered}, but {sent} was sent")]
     Checksum { operation: &'static str, sent: String, answered: String },
-}
-
-/// Why uploads fail, in few words: a metric label, so the set is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Reason {
-    /// No connection, or it broke.
-    Unreachable,
-    /// No answer in time.
-    Timeout,
-    /// Wrong or missing credentials or permissions.
-    AccessDenied,
-    /// No such bucket.
-    NoSuchBucket,
-    /// The store has a problem (5xx, throttling).
-    Unavailable,
-    /// What arrived is not what was sent.
-    Checksum,
-    /// The store refused the request otherwise.
-    Refused,
-    /// Something on our side: the file, the credentials' files, the certificate.
-    Local,
-}
-
-impl Reason {
-    /// The label's value.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::AccessDenied => "access_denied",
-            Self::NoSuchBucket => "no_such_bucket",
-            Self::Unavailable => "unavailable",
-            Self::Checksum => "checksum",
-            Self::Refused => "refused",
-            Self::Local => "local",
-        }
-    }
 }
 
 impl UploadError {

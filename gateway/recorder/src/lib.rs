@@ -140,6 +140,7 @@ impl Recorder {
         ));
         let tasks = TaskTracker::new();
         tasks.spawn(upload::run(context.clone(), incoming, settings.parallel_uploads));
+        tasks.spawn(upload::tidy(context.clone()));
         // Counts as writing: what it completes has to be delivered before a drain is done.
         let writers = TaskTracker::new();
         writers.spawn(recover::run(spool.clone(), leftovers));
@@ -189,6 +190,7 @@ impl Recorder {
             gateway: inner.identity.clone(),
             policy: settings.policy.clone(),
             destination,
+            format: settings.format,
             interrupted: false,
         };
         let tap = Tap::new(session.clone(), settings.intercept.clone());

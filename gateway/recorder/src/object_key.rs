@@ -9,7 +9,7 @@
 
 use std::fmt::Write as _;
 
-use containerssh_config::KeyPrefix;
+use containerssh_config::{KeyPrefix, PrefixPart};
 use sha2::{Digest, Sha256};
 
 /// What stands for `{username}` when nobody authenticated. Parentheses never occur in an encoded name, so no user can
@@ -18,6 +18,9 @@ const NOBODY: &str = "(unauthenticated)";
 
 /// The longest encoded user name, in bytes: an S3 key has 1,024 in all, and the rest belongs to the prefix.
 const MAX_USERNAME: usize = 255;
+
+/// Digits of a connection id.
+const ID_DIGITS: usize = 32;
 
 /// What fills the template.
 #[derive(Debug, Clone, Copy)]
@@ -32,9 +35,9 @@ pub(crate) struct Place<'a> {
     pub(crate) username: &'a str,
 }
 
-/// An object's whole key. A prefix that does not end in `/` gets one, so that the connection id is always the last path
-/// segment.
-pub(crate) fn key(prefix: &KeyPrefix, place: Place<'_>, connection_id: &str) -> String {
+/// An object's whole key. A prefix that does not end in `/` gets one, so that the name, which begins with the connection
+/// id, is always the last path segment.
+pub(crate) fn key(prefix: &KeyPrefix, place: Place<'_>, name: &str) -> String {
     let date = place.started.to_zoned(jiff::tz::TimeZone::UTC).date();
     let mut key = prefix.render(|name| match name {
         "year" => format!("{:04}", date.year()),
@@ -48,8 +51,52 @@ pub(crate) fn key(prefix: &KeyPrefix, place: Place<'_>, connection_id: &str) -> 
     if !key.is_empty() && !key.ends_with('/') {
         key.push('/');
     }
-    key.push_str(connection_id);
+    key.push_str(name);
     key
+}
+
+/// What all keys of a prefix begin with.
+pub(crate) fn fixed_part(prefix: &KeyPrefix) -> &str {
+    match prefix.parts().next() {
+        Some(PrefixPart::Text(text)) => text,
+        _ => "",
+    }
+}
+
+/// Whether a key can only be that of a record below this prefix: every placeholder could have made what stands there
+/// (`namespace` and `gateway` those of this one), and the name begins with a connection id.
+pub(crate) fn is_ours(prefix: &KeyPrefix, (namespace, gateway): (&str, &str), key: &str) -> bool {
+    let Some((above, name)) = key.rsplit_once('/').map_or(Some(("", key)), Some) else { return false };
+    let is_id = name
+        .get(..ID_DIGITS)
+        .is_some_and(|id| id.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit)));
+    let mut rest = above;
+    let trimmed = prefix.as_str().strip_suffix('/').unwrap_or(prefix.as_str());
+    let Ok(trimmed) = trimmed.parse::<KeyPrefix>() else { return false };
+    for part in trimmed.parts() {
+        let after = match part {
+            PrefixPart::Text(text) => rest.strip_prefix(text),
+            PrefixPart::Placeholder("year") => strip_digits(rest, 4),
+            PrefixPart::Placeholder("month" | "day") => strip_digits(rest, 2),
+            PrefixPart::Placeholder("namespace") => rest.strip_prefix(namespace),
+            PrefixPart::Placeholder("gateway") => rest.strip_prefix(gateway),
+            // A user: whatever is left of the segment, which the text after it may cut short again.
+            PrefixPart::Placeholder(_) => {
+                let end = rest.find('/').unwrap_or(rest.len());
+                (end > 0).then(|| rest.get(end..)).flatten()
+            }
+        };
+        match after {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    is_id && rest.is_empty()
+}
+
+fn strip_digits(text: &str, count: usize) -> Option<&str> {
+    let (digits, rest) = text.split_at_checked(count)?;
+    digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(rest)
 }
 
 /// Appends formatted text. Writing to a string cannot fail.
@@ -136,6 +183,31 @@ mod tests {
     fn nobody_can_be_called_like_nobody() {
         assert_eq!(key_of("{username}", ""), format!("(unauthenticated)/{ID}"));
         assert_ne!(key_of("{username}", "(unauthenticated)"), key_of("{username}", ""));
+    }
+
+    #[test]
+    fn a_key_of_ours_is_known_and_others_are_not() {
+        const PREFIX: &str = "ssh/{namespace}/{gateway}/{year}-{month}/{username}/";
+        let prefix: KeyPrefix = PREFIX.parse().unwrap();
+        let ours = |key: &str| is_ours(&prefix, ("team-a", "dev"), key);
+        let key = key_of(PREFIX, "alice");
+        assert!(ours(&key) && ours(&format!("{key}-0.cast")) && ours(&key_of(PREFIX, "")), "{key}");
+        for other in [
+            key.replace("team-a", "team-b"),
+            key.replace("dev", "prod"),
+            key.replace("2026", "20xx"),
+            key.replace("alice", "alice/more"),
+            key.replace("alice/", ""),
+            key.replace(ID, "backup.tar"),
+            key.replace("ssh/", "other/"),
+            ID.to_owned(),
+        ] {
+            assert!(!ours(&other), "{other}");
+        }
+        assert_eq!(fixed_part(&prefix), "ssh/");
+        assert!(is_ours(&KeyPrefix::default(), ("", ""), ID));
+        assert!(!is_ours(&KeyPrefix::default(), ("", ""), &format!("x/{ID}")));
+        assert!(is_ours(&"logs".parse().unwrap(), ("", ""), &format!("logs/{ID}")));
     }
 
     #[test]

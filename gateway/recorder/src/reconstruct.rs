@@ -34,6 +34,7 @@ pub(crate) fn sidecar(
         gateway: gateway.clone(),
         policy: present.policy.clone(),
         destination,
+        format: present.format,
         interrupted: true,
     };
     let decoder = Decoder::new(BufReader::new(file))

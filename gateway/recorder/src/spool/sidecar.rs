@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use containerssh_config::{Audit, AuditPolicyInfo, AuditStorage, KeyPrefix, PemOrFile};
+use containerssh_config::{
+    Audit, AuditFormat, AuditPolicyInfo, AuditStorage, KeyPrefix, ObjectLock, PemOrFile, ServerSideEncryption,
+};
 use serde::{Deserialize, Serialize};
 
 use super::dir::create;
@@ -32,9 +34,17 @@ pub(crate) struct Sidecar {
     pub(crate) gateway: GatewayIdentity,
     pub(crate) policy: AuditPolicyInfo,
     pub(crate) destination: Destination,
+    /// What becomes of the record there.
+    #[serde(default = "binary")]
+    pub(crate) format: AuditFormat,
     /// Whether the process died before the session ended, so that the end of the record was written by recovery.
     #[serde(default)]
     pub(crate) interrupted: bool,
+}
+
+/// What sidecars meant that do not say.
+fn binary() -> AuditFormat {
+    AuditFormat::Binary
 }
 
 /// An authenticated user.
@@ -52,7 +62,11 @@ pub(crate) struct User {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Destination {
     /// Into a directory, named by its connection id.
-    File { directory: PathBuf },
+    File {
+        directory: PathBuf,
+        #[serde(default)]
+        prefix: KeyPrefix,
+    },
     /// Into a bucket.
     S3(Box<Bucket>),
 }
@@ -76,6 +90,10 @@ pub(crate) struct Bucket {
     pub(crate) expose_ip: bool,
     /// Whether it names the user.
     pub(crate) expose_username: bool,
+    #[serde(default)]
+    pub(crate) encryption: ServerSideEncryption,
+    #[serde(default)]
+    pub(crate) lock: ObjectLock,
 }
 
 impl Destination {
@@ -83,7 +101,10 @@ impl Destination {
     pub(crate) fn of(audit: &Audit) -> Option<Self> {
         match audit.storage {
             AuditStorage::None => None,
-            AuditStorage::File => Some(Self::File { directory: PathBuf::from(&audit.file.directory) }),
+            AuditStorage::File => Some(Self::File {
+                directory: PathBuf::from(&audit.file.directory),
+                prefix: audit.file.prefix.clone(),
+            }),
             AuditStorage::S3 => {
                 let s3 = &audit.s3;
                 Some(Self::S3(Box::new(Bucket {
@@ -102,6 +123,8 @@ impl Destination {
                         .map(|(access, secret)| (access.into(), secret.into())),
                     expose_ip: s3.metadata.ip,
                     expose_username: s3.metadata.username,
+                    encryption: s3.server_side_encryption.clone(),
+                    lock: s3.object_lock.clone(),
                 })))
             }
         }
@@ -172,6 +195,7 @@ pub(crate) mod tests {
             },
             policy: AuditPolicyInfo { hash: "h".to_owned(), sources: vec!["production".to_owned()] },
             destination: Destination::of(&audit).unwrap(),
+            format: AuditFormat::Binary,
             interrupted: false,
         }
     }
@@ -187,6 +211,24 @@ pub(crate) mod tests {
         assert_eq!(Sidecar::read(&path).unwrap(), changed);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains("hunter2") && !text.contains("AKIA-STATIC"), "{text}");
+    }
+
+    #[test]
+    fn a_sidecar_of_an_earlier_version_is_read() {
+        let mut value = serde_json::to_value(full()).unwrap();
+        value.as_object_mut().unwrap().remove("format").unwrap();
+        let bucket = value.pointer_mut("/destination/s3").unwrap().as_object_mut().unwrap();
+        for later in ["encryption", "lock"] {
+            bucket.remove(later).unwrap();
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.json");
+        std::fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(Sidecar::read(&path).unwrap(), full());
+        value["destination"] = serde_json::json!({"file": {"directory": "/d"}});
+        std::fs::write(&path, value.to_string()).unwrap();
+        let read = Sidecar::read(&path).unwrap().destination;
+        assert_eq!(read, Destination::File { directory: "/d".into(), prefix: KeyPrefix::default() });
     }
 
     #[test]

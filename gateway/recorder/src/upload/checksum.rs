@@ -1,16 +1,16 @@
-//! SHA-256 of a record and of its parts, in one pass over the file.
+//! SHA-256 of what is uploaded and of its parts, in one pass.
 //!
 //! The digest of the whole goes into the object's metadata, where an auditor finds it; those of the parts go with each
 //! request, so that S3 refuses what was damaged on the way and its answer can be compared.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use md5::{Digest as _, Md5};
 use sha2::{Digest, Sha256};
 
+use super::content::{Content, Source};
 use super::multipart::{Part, Plan, plan};
 
 /// How much is read at once: all the memory that hashing a record of any size takes.
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Sha {
     }
 }
 
-/// A file as it will be uploaded.
+/// A content as it will be uploaded.
 #[derive(Debug, Clone)]
 pub(crate) struct Fingerprint {
     /// Bytes.
@@ -64,18 +64,18 @@ impl Fingerprint {
     }
 }
 
-/// Reads the file once. Blocks: call it off the async runtime.
-pub(crate) fn fingerprint(path: &Path, part_size: u64) -> std::io::Result<Fingerprint> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
+/// Reads a content once. Blocks: call it off the async runtime.
+pub(crate) fn fingerprint(content: &Content, part_size: u64) -> io::Result<Fingerprint> {
+    let size = content.size()?;
+    let mut source = content.open()?;
     let mut whole = Sha256::new();
     let mut parts = Vec::new();
     match plan(size, part_size) {
-        Plan::Whole => read(&mut file, size, |block| whole.update(block))?,
+        Plan::Whole => read(&mut source, size, |block| whole.update(block))?,
         Plan::Parts(planned) => {
             for part in planned {
                 let mut own = Sha256::new();
-                read(&mut file, part.bytes.end - part.bytes.start, |block| {
+                read(&mut source, part.bytes.end - part.bytes.start, |block| {
                     whole.update(block);
                     own.update(block);
                 })?;
@@ -86,14 +86,33 @@ pub(crate) fn fingerprint(path: &Path, part_size: u64) -> std::io::Result<Finger
     Ok(Fingerprint { size, sha: Sha(whole.finalize().into()), parts })
 }
 
+/// What S3 calls an object's `ETag` where it does not encrypt it: the MD5, or for parts the MD5 of their MD5s with their
+/// number appended. No protection against anybody; only to recognise in a listing what an earlier attempt has stored.
+/// Blocks.
+pub(crate) fn etag(content: &Content, print: &Fingerprint) -> io::Result<String> {
+    let mut source = content.open()?;
+    if print.parts.is_empty() {
+        let mut whole = Md5::new();
+        read(&mut source, print.size, |block| whole.update(block))?;
+        return Ok(hex::encode(whole.finalize()));
+    }
+    let mut all = Md5::new();
+    for (part, _) in &print.parts {
+        let mut own = Md5::new();
+        read(&mut source, part.bytes.end - part.bytes.start, |block| own.update(block))?;
+        all.update(own.finalize());
+    }
+    Ok(format!("{}-{}", hex::encode(all.finalize()), print.parts.len()))
+}
+
 /// Hands exactly `length` bytes on, block by block.
-fn read(file: &mut File, length: u64, mut each: impl FnMut(&[u8])) -> std::io::Result<()> {
+fn read(source: &mut Source, length: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     let mut left = length;
     while left > 0 {
         let want = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
         let Some(space) = block.get_mut(..want) else { break };
-        file.read_exact(space)?;
+        source.read_exact(space)?;
         each(space);
         left -= want as u64;
     }
@@ -106,10 +125,7 @@ mod tests {
     use super::*;
 
     fn fingerprint_of(data: &[u8]) -> Fingerprint {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        std::fs::write(&path, data).unwrap();
-        fingerprint(&path, MIN_PART).unwrap()
+        fingerprint(&Content::Memory(data.to_vec().into()), MIN_PART).unwrap()
     }
 
     #[test]
@@ -119,6 +135,19 @@ mod tests {
         assert_eq!(print.sha.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(print.object_checksum(), print.sha.base64());
         assert_eq!((print.size, print.parts.len()), (3, 0));
+    }
+
+    #[test]
+    fn a_listing_names_the_object_by_what_was_sent() {
+        // RFC 1321, appendix A.5.
+        let whole = Content::Memory("abc".into());
+        let print = fingerprint(&whole, MIN_PART).unwrap();
+        assert_eq!(etag(&whole, &print).unwrap(), "900150983cd24fb0d6963f7d28e17f72");
+        let split = usize::try_from(MIN_PART).unwrap();
+        let parts = Content::Memory(vec![7; split + 3].into());
+        let print = fingerprint(&parts, MIN_PART).unwrap();
+        let md5s = [Md5::digest(vec![7; split]), Md5::digest([7; 3])].concat();
+        assert_eq!(etag(&parts, &print).unwrap(), format!("{}-2", hex::encode(Md5::digest(md5s))));
     }
 
     #[test]

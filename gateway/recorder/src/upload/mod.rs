@@ -9,19 +9,24 @@
 //! except through the spool's limit.
 
 mod backoff;
+mod casts;
 mod checksum;
+mod content;
 mod directory;
 mod keys;
 mod multipart;
 mod s3;
+mod stale;
 mod store;
+mod target;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use containerssh_config::Audit;
+use containerssh_config::{Audit, AuditFormat};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -34,8 +39,9 @@ use crate::metrics::Metrics;
 use crate::reconstruct;
 use crate::settings::{GatewayIdentity, Timeouts};
 use crate::spool::dir::Stage;
-use crate::spool::sidecar::{Destination, Sidecar};
+use crate::spool::sidecar::Sidecar;
 use crate::spool::{RecordId, Spool};
+use target::{Piece, Target};
 
 /// Failures in a row at the store after which it is asked with one record at a time.
 const TROUBLE: u32 = 3;
@@ -124,6 +130,11 @@ struct Uploader {
     running: JoinSet<(Item, Result<(), UploadError>)>,
     parallel: usize,
     failed_in_a_row: u32,
+}
+
+/// Gives up uploads in parts that nobody will finish, from time to time, until the spool is shut down.
+pub(crate) async fn tidy(context: Arc<Context>) {
+    stale::run(context).await;
 }
 
 /// Delivers until the spool is shut down.
@@ -227,58 +238,38 @@ impl Uploader {
 /// One attempt: everything from the file to its removal.
 async fn deliver(context: &Arc<Context>, item: &Item) -> Result<(), UploadError> {
     let sidecar = sidecar(context, &item.id).await?;
+    let target = Target::open(context, item, &sidecar).await?;
     let path = context.spool.dir.record(&item.id, Stage::Ready);
-    let bytes = match &sidecar.destination {
-        Destination::File { directory } => {
-            let (source, directory, id) = (path.clone(), directory.clone(), item.id.clone());
-            let bytes = std::fs::metadata(&path).map_err(UploadError::Read)?.len();
-            let stored = blocking(move || directory::store(&source, &directory, &id)).await?;
-            tracing::info!(
-                code = code::AUDIT_FILE_STORED,
-                module = "audit",
-                connectionId = %item.id,
-                bytes,
-                "The record was stored as {}",
-                stored.display()
-            );
-            bytes
+    let bytes = match sidecar.format {
+        AuditFormat::Binary | AuditFormat::None => {
+            target.store(context, Piece::record(&item.id, path)).await?
         }
-        Destination::S3(bucket) => {
-            let part_size = bucket.part_size;
-            let source = path.clone();
-            let print =
-                blocking(move || checksum::fingerprint(&source, part_size).map_err(UploadError::Read))
-                    .await?;
-            let keys = keys::Keys::choose(bucket, item.audit.as_deref(), &context.present());
-            let store = context.stores.get(bucket, &keys).await?;
-            let again = item.audit.is_none() || item.failures > 0;
-            let delivery = s3::Delivery {
-                store: &store,
-                path: &path,
-                print: &print,
-                again,
-                shutdown: &context.spool.shutdown,
-            };
-            let key = delivery.run(s3::object(bucket, &sidecar, &print)).await?;
-            tracing::info!(
-                code = if print.parts.is_empty() {
-                    code::AUDIT_S3_SINGLE_UPLOAD_COMPLETE
-                } else {
-                    code::AUDIT_S3_MULTIPART_UPLOAD_FINALIZED
-                },
-                module = "audit",
-                connectionId = %item.id,
-                bucket = %bucket.bucket,
-                key = %key,
-                bytes = print.size,
-                "The record was uploaded"
-            );
-            print.size
-        }
+        AuditFormat::Asciinema => store_casts(context, &target, &item.id, path).await?,
     };
     context.metrics.uploaded(bytes);
     forget(context, &item.id).await;
     Ok(())
+}
+
+/// Stores the casts of a record's session channels, one after the other. A connection on which no program ran has none.
+async fn store_casts(
+    context: &Arc<Context>,
+    target: &Target<'_>,
+    id: &RecordId,
+    record: PathBuf,
+) -> Result<u64, UploadError> {
+    let (mut bytes, mut after) = (0, None);
+    loop {
+        let record = record.clone();
+        let group = blocking(move || casts::group(&record, after).map_err(UploadError::Read)).await?;
+        for (channel, content) in group.casts {
+            bytes += target.store(context, Piece::cast(id, channel, content)).await?;
+        }
+        after = group.next;
+        if after.is_none() {
+            return Ok(bytes);
+        }
+    }
 }
 
 /// Removes a delivered record. If that fails it stays until the next start, which delivers it again and finds it there.

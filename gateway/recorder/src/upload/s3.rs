@@ -1,68 +1,23 @@
-//! Getting one record into a bucket: whole or in parts, never over another object.
-
-use std::collections::HashMap;
-use std::path::Path;
+//! Getting one object into a bucket: whole or in parts, never over another object.
 
 use aws_sdk_s3::types::CompletedPart;
 use tokio_util::sync::CancellationToken;
 
 use super::checksum::Fingerprint;
+use super::content::{Content, Feed};
 use super::store::{Created, Object, Store};
 use crate::code;
 use crate::error::{Reason, UploadError};
-use crate::object_key::{self, Place, header_value};
-use crate::spool::sidecar::{Bucket, Sidecar};
 
-/// The longest value in an object's metadata. S3 allows 2 KiB for all of it.
-const MAX_METADATA: usize = 256;
-
-/// One attempt at one record.
+/// One attempt at one object.
 #[derive(Debug)]
 pub(crate) struct Delivery<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) path: &'a Path,
+    pub(crate) content: &'a Content,
     pub(crate) print: &'a Fingerprint,
     /// Whether an earlier run or attempt may have left an upload in parts unfinished.
     pub(crate) again: bool,
     pub(crate) shutdown: &'a CancellationToken,
-}
-
-/// Where a record goes and what its metadata says.
-pub(crate) fn object(bucket: &Bucket, sidecar: &Sidecar, print: &Fingerprint) -> Object {
-    let place = Place {
-        namespace: &sidecar.gateway.namespace,
-        gateway: &sidecar.gateway.gateway,
-        started: sidecar.started,
-        username: sidecar.username(),
-    };
-    Object {
-        bucket: bucket.bucket.clone(),
-        key: object_key::key(&bucket.prefix, place, &sidecar.connection_id),
-        acl: bucket.acl.clone(),
-        metadata: metadata(bucket, sidecar, print),
-    }
-}
-
-/// The reference's keys, and ours beside them. Empty values are left out.
-fn metadata(bucket: &Bucket, sidecar: &Sidecar, print: &Fingerprint) -> HashMap<String, String> {
-    let username = sidecar.user.as_ref().filter(|_| bucket.expose_username).map(|user| user.username.clone());
-    let ip = sidecar.remote_addr.filter(|_| bucket.expose_ip).map(|address| address.ip().to_string());
-    [
-        ("timestamp", sidecar.started.as_second().to_string()),
-        ("authenticated", sidecar.user.is_some().to_string()),
-        ("username", username.unwrap_or_default()),
-        ("ip", ip.unwrap_or_default()),
-        ("sha256", print.sha.hex()),
-        ("policy-hash", sidecar.policy.hash.clone()),
-        ("policy-sources", sidecar.policy.sources.join(",")),
-        ("namespace", sidecar.gateway.namespace.clone()),
-        ("gateway", sidecar.gateway.gateway.clone()),
-        ("interrupted", if sidecar.interrupted { "true".to_owned() } else { String::new() }),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(key, value)| (key.to_owned(), header_value(&value, MAX_METADATA)))
-    .collect()
 }
 
 impl Delivery<'_> {
@@ -71,11 +26,11 @@ impl Delivery<'_> {
     /// Where another object has that key, it is left alone. If it is the very same file (an answer got lost, and the
     /// upload is tried again), nothing is to be done. Otherwise, or if it may not be looked at, the record is stored
     /// beside it, under a key that ends in its own digest: if that one is taken as well, it is by the same content.
-    pub(crate) async fn run(&self, object: Object) -> Result<String, UploadError> {
+    pub(crate) async fn run(&self, object: Object<'_>) -> Result<String, UploadError> {
         if !self.taken_unconditionally(&object).await && self.upload(&object).await? == Created::Yes {
             return Ok(object.key);
         }
-        if self.store.holds(&object, self.print).await == Some(true) {
+        if self.store.holds(&object, self.content, self.print).await == Some(true) {
             return Ok(object.key);
         }
         let digest = self.print.sha.hex();
@@ -83,7 +38,7 @@ impl Delivery<'_> {
         tracing::warn!(
             code = code::AUDIT_S3_OBJECT_EXISTS,
             module = "audit",
-            bucket = %object.bucket,
+            bucket = %object.bucket.bucket,
             key = %object.key,
             "There is an object where the record belongs; it is stored as {key} instead"
         );
@@ -93,28 +48,28 @@ impl Delivery<'_> {
     }
 
     /// Whether another object is there, where the store cannot be told not to overwrite it.
-    async fn taken_unconditionally(&self, object: &Object) -> bool {
-        !self.store.is_conditional() && self.store.holds(object, self.print).await.is_some()
+    async fn taken_unconditionally(&self, object: &Object<'_>) -> bool {
+        !self.store.is_conditional() && self.store.holds(object, self.content, self.print).await.is_some()
     }
 
-    async fn upload(&self, object: &Object) -> Result<Created, UploadError> {
+    async fn upload(&self, object: &Object<'_>) -> Result<Created, UploadError> {
         if self.print.parts.is_empty() {
             tracing::debug!(
                 code = code::AUDIT_S3_SINGLE_UPLOAD,
                 module = "audit",
-                bucket = %object.bucket,
+                bucket = %object.bucket.bucket,
                 key = %object.key,
                 "Uploading a record"
             );
             return tokio::select! {
-                outcome = self.store.put(object, self.path, self.print) => outcome,
+                outcome = self.store.put(object, self.content, self.print) => outcome,
                 () = self.shutdown.cancelled() => Err(stopping("PutObject")),
             };
         }
         tracing::debug!(
             code = code::AUDIT_S3_MULTIPART_UPLOAD,
             module = "audit",
-            bucket = %object.bucket,
+            bucket = %object.bucket.bucket,
             key = %object.key,
             parts = self.print.parts.len(),
             "Uploading a record in parts"
@@ -134,44 +89,45 @@ impl Delivery<'_> {
         outcome
     }
 
-    async fn transfer(&self, object: &Object, upload: &str) -> Result<Created, UploadError> {
+    async fn transfer(&self, object: &Object<'_>, upload: &str) -> Result<Created, UploadError> {
+        let feed = Feed::open(self.content).await.map_err(UploadError::Read)?;
         let mut parts: Vec<CompletedPart> = Vec::with_capacity(self.print.parts.len());
         for (part, sha) in &self.print.parts {
-            parts.push(self.store.part(object, upload, self.path, part, *sha).await?);
+            parts.push(self.store.part(object, upload, &feed, part, *sha).await?);
         }
         self.store.complete(object, upload, parts, self.print).await
     }
 
     /// Removes what an earlier run could not.
-    async fn sweep(&self, object: &Object) {
-        match self.store.unfinished(object).await {
+    async fn sweep(&self, object: &Object<'_>) {
+        match self.store.unfinished(object.bucket, &object.key).await {
             Ok(uploads) => {
-                for upload in uploads {
-                    self.give_up(object, &upload).await;
+                for upload in uploads.into_iter().filter(|upload| upload.key == object.key) {
+                    self.give_up(object, &upload.id).await;
                 }
             }
             Err(error) => tracing::debug!(
                 code = code::AUDIT_S3_MULTIPART_FAILED_LIST,
                 module = "audit",
-                bucket = %object.bucket,
+                bucket = %object.bucket.bucket,
                 "Unfinished uploads could not be listed: {error}"
             ),
         }
     }
 
-    async fn give_up(&self, object: &Object, upload: &str) {
+    async fn give_up(&self, object: &Object<'_>, upload: &str) {
         tracing::debug!(
             code = code::AUDIT_S3_MULTIPART_ABORTING,
             module = "audit",
-            bucket = %object.bucket,
+            bucket = %object.bucket.bucket,
             key = %object.key,
             "Giving up an upload in parts"
         );
-        if let Err(error) = self.store.abort(object, upload).await {
+        if let Err(error) = self.store.abort(object.bucket, &object.key, upload).await {
             tracing::warn!(
                 code = code::AUDIT_S3_MULTIPART_FAILED_ABORT,
                 module = "audit",
-                bucket = %object.bucket,
+                bucket = %object.bucket.bucket,
                 key = %object.key,
                 "The parts of an upload could not be removed: {error}"
             );

@@ -5,27 +5,23 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl,
+    ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption,
 };
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use containerssh_config::Secret;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use containerssh_config::{LockMode, Secret, SseType};
+use containerssh_s3::explain;
 use sha2::{Digest, Sha256};
 
-use super::checksum::{Fingerprint, Sha};
+use super::checksum::{self, Fingerprint, Sha};
+use super::content::{Content, Feed};
 use super::keys::Keys;
 use super::multipart::Part;
 use crate::code;
@@ -36,20 +32,26 @@ use crate::spool::sidecar::Bucket;
 /// Clients kept. A gateway has one destination; policies that change may add a few.
 const MAX_CLIENTS: usize = 16;
 
-/// What a region is called where the configuration names none, which it may only beside an endpoint. Stores other than
-/// Amazon's expect this one.
-const DEFAULT_REGION: &str = "us-east-1";
-
-/// As the reference stores records.
-const CONTENT_TYPE: &str = "application/octet-stream";
+/// Pages of unfinished uploads that are looked at in one go; each has a thousand.
+const MAX_PAGES: usize = 20;
 
 /// Where an object goes and what is said of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Object {
-    pub(crate) bucket: String,
+pub(crate) struct Object<'a> {
+    /// Its bucket, with what it wants of every object.
+    pub(crate) bucket: &'a Bucket,
     pub(crate) key: String,
-    pub(crate) acl: String,
+    pub(crate) content_type: &'static str,
     pub(crate) metadata: HashMap<String, String>,
+}
+
+/// An upload in parts that was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) key: String,
+    pub(crate) id: String,
+    /// When, by the store's clock, seconds since 1970.
+    pub(crate) begun: i64,
 }
 
 /// Whether an object was created.
@@ -94,7 +96,7 @@ impl Stores {
             return Ok(store.clone());
         }
         let store = Arc::new(Store {
-            client: client(bucket, keys, cacert.as_deref(), &self.timeouts).await?,
+            client: client(bucket, keys, cacert, &self.timeouts).await?,
             timeouts: self.timeouts,
             conditional: AtomicBool::new(true),
         });
@@ -129,93 +131,53 @@ fn identity(bucket: &Bucket, keys: Option<&(Secret, Secret)>, cacert: Option<&st
 async fn client(
     bucket: &Bucket,
     keys: Option<(Secret, Secret)>,
-    cacert: Option<&str>,
+    cacert: Option<String>,
     timeouts: &Timeouts,
 ) -> Result<Client, UploadError> {
-    let region = if bucket.region.is_empty() { DEFAULT_REGION } else { &bucket.region };
-    let mut config = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(region.to_owned()))
-        .force_path_style(bucket.path_style)
-        .http_client(http_client(&bucket.endpoint, cacert)?)
+    let settings = containerssh_s3::Settings {
+        endpoint: bucket.endpoint.clone(),
+        region: bucket.region.clone(),
+        path_style: bucket.path_style,
+        cacert,
+        keys: keys.map(|(access, secret)| containerssh_s3::Keys { access, secret, session_token: None }),
         // Retrying is ours to do: without end, and visible in the metrics.
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(timeouts.connect).build());
-    if !bucket.endpoint.is_empty() {
-        config = config.endpoint_url(&bucket.endpoint);
-    }
-    config = match keys {
-        Some((access, secret)) => config.credentials_provider(Credentials::new(
-            access.expose(),
-            secret.expose(),
-            None,
-            None,
-            "audit.s3",
-        )),
-        None => {
-            let chain = aws_config::defaults(BehaviorVersion::v2026_01_12())
-                .region(aws_sdk_s3::config::Region::new(region.to_owned()))
-                .load()
-                .await;
-            config.set_credentials_provider(chain.credentials_provider());
-            config
-        }
+        attempts: 1,
+        connect_timeout: timeouts.connect,
     };
-    Ok(Client::from_conf(config.build()))
-}
-
-/// An HTTP client that trusts what the configuration says. The SDK panics on a bad certificate, so they are read here
-/// first.
-fn http_client(endpoint: &str, cacert: Option<&str>) -> Result<SharedHttpClient, UploadError> {
-    let builder = aws_smithy_http_client::Builder::new();
-    if endpoint.starts_with("http://") {
-        return Ok(builder.build_http());
-    }
-    let mut trust = TrustStore::default();
-    if let Some(pem) = cacert {
-        let mut roots = rustls::RootCertStore::empty();
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-        let certificates =
-            certificates.map_err(|error| settings("audit.s3.cacert is not valid PEM", &error))?;
-        for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|error| settings("audit.s3.cacert holds no valid certificate", &error))?;
-        }
-        if roots.is_empty() {
-            return Err(UploadError::Settings("audit.s3.cacert holds no certificate".to_owned()));
-        }
-        trust = TrustStore::empty().with_pem_certificate(pem);
-    }
-    let context = TlsContext::builder().with_trust_store(trust).build();
-    let context = context.map_err(|error| settings("TLS", &error))?;
-    Ok(builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
+    containerssh_s3::client(settings).await.map_err(|error| UploadError::Settings(error.to_string()))
 }
 
 impl Store {
-    /// Uploads a file with one request, unless there is such an object.
+    /// Uploads a content with one request, unless there is such an object.
     pub(crate) async fn put(
         &self,
-        object: &Object,
-        path: &Path,
+        object: &Object<'_>,
+        content: &Content,
         print: &Fingerprint,
     ) -> Result<Created, UploadError> {
         const OPERATION: &str = "PutObject";
         let sent = print.sha.base64();
+        let (lock, encryption) = (Lock::of(object.bucket, SystemTime::now()), encryption(object.bucket));
         loop {
             let conditional = self.conditional.load(Ordering::Relaxed);
+            let feed = Feed::open(content).await.map_err(UploadError::Read)?;
             let request = self
                 .client
                 .put_object()
-                .bucket(&object.bucket)
+                .bucket(&object.bucket.bucket)
                 .key(&object.key)
-                .content_type(CONTENT_TYPE)
+                .content_type(object.content_type)
                 .content_length(signed(print.size))
                 .checksum_sha256(&sent)
                 .set_metadata(Some(object.metadata.clone()))
-                .set_acl(acl(&object.acl))
+                .set_acl(acl(&object.bucket.acl))
+                .set_server_side_encryption(encryption.clone())
+                .set_ssekms_key_id(kms_key(object.bucket))
+                .set_object_lock_mode(lock.mode.clone())
+                .set_object_lock_retain_until_date(lock.until)
+                .set_object_lock_legal_hold_status(lock.hold.clone())
                 .set_if_none_match(conditional.then(|| "*".to_owned()))
-                .body(body(path, 0, print.size).await?)
+                .body(feed.body(print.size))
                 .send();
             return match self.within(OPERATION, print.size, request).await? {
                 Ok(answer) => {
@@ -224,34 +186,40 @@ impl Store {
                 }
                 Err(error) if conditional && self.lacks_conditions(&error) => continue,
                 Err(error) if conditional && exists(&error) => Ok(Created::Exists),
-                Err(error) => Err(explain(OPERATION, &error)),
+                Err(error) => Err(failed(OPERATION, &error)),
             };
         }
     }
 
     /// Starts an upload in parts. Returns its id.
-    pub(crate) async fn begin(&self, object: &Object) -> Result<String, UploadError> {
+    pub(crate) async fn begin(&self, object: &Object<'_>) -> Result<String, UploadError> {
         const OPERATION: &str = "CreateMultipartUpload";
+        let lock = Lock::of(object.bucket, SystemTime::now());
         let request = self
             .client
             .create_multipart_upload()
-            .bucket(&object.bucket)
+            .bucket(&object.bucket.bucket)
             .key(&object.key)
-            .content_type(CONTENT_TYPE)
+            .content_type(object.content_type)
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .set_metadata(Some(object.metadata.clone()))
-            .set_acl(acl(&object.acl))
+            .set_acl(acl(&object.bucket.acl))
+            .set_server_side_encryption(encryption(object.bucket))
+            .set_ssekms_key_id(kms_key(object.bucket))
+            .set_object_lock_mode(lock.mode)
+            .set_object_lock_retain_until_date(lock.until)
+            .set_object_lock_legal_hold_status(lock.hold)
             .send();
-        let answer = self.within(OPERATION, 0, request).await?.map_err(|error| explain(OPERATION, &error))?;
+        let answer = self.within(OPERATION, 0, request).await?.map_err(|error| failed(OPERATION, &error))?;
         answer.upload_id.ok_or_else(|| refused(OPERATION, "the store gave no upload id"))
     }
 
-    /// Uploads one part, read from the file as it is sent.
+    /// Uploads one part: the next so many bytes of an open content.
     pub(crate) async fn part(
         &self,
-        object: &Object,
+        object: &Object<'_>,
         upload: &str,
-        path: &Path,
+        feed: &Feed,
         part: &Part,
         sha: Sha,
     ) -> Result<CompletedPart, UploadError> {
@@ -261,16 +229,16 @@ impl Store {
         let request = self
             .client
             .upload_part()
-            .bucket(&object.bucket)
+            .bucket(&object.bucket.bucket)
             .key(&object.key)
             .upload_id(upload)
             .part_number(part.number)
             .content_length(signed(length))
             .checksum_sha256(&sent)
-            .body(body(path, part.bytes.start, length).await?)
+            .body(feed.body(length))
             .send();
         let answer =
-            self.within(OPERATION, length, request).await?.map_err(|error| explain(OPERATION, &error))?;
+            self.within(OPERATION, length, request).await?.map_err(|error| failed(OPERATION, &error))?;
         compare(OPERATION, &sent, answer.checksum_sha256())?;
         let tag = answer.e_tag.ok_or_else(|| refused(OPERATION, "the store gave no ETag"))?;
         Ok(CompletedPart::builder().part_number(part.number).e_tag(tag).checksum_sha256(sent).build())
@@ -279,7 +247,7 @@ impl Store {
     /// Makes the parts an object, unless there is one of that name.
     pub(crate) async fn complete(
         &self,
-        object: &Object,
+        object: &Object<'_>,
         upload: &str,
         parts: Vec<CompletedPart>,
         print: &Fingerprint,
@@ -291,7 +259,7 @@ impl Store {
             let request = self
                 .client
                 .complete_multipart_upload()
-                .bucket(&object.bucket)
+                .bucket(&object.bucket.bucket)
                 .key(&object.key)
                 .upload_id(upload)
                 .multipart_upload(parts.clone())
@@ -310,49 +278,75 @@ impl Store {
                 }
                 Err(error) if conditional && self.lacks_conditions(&error) => continue,
                 Err(error) if conditional && exists(&error) => Ok(Created::Exists),
-                Err(error) => Err(explain(OPERATION, &error)),
+                Err(error) => Err(failed(OPERATION, &error)),
             };
         }
     }
 
     /// Gives an upload up.
-    pub(crate) async fn abort(&self, object: &Object, upload: &str) -> Result<(), UploadError> {
+    pub(crate) async fn abort(&self, bucket: &Bucket, key: &str, upload: &str) -> Result<(), UploadError> {
         const OPERATION: &str = "AbortMultipartUpload";
-        let request = self
-            .client
-            .abort_multipart_upload()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .upload_id(upload)
-            .send();
-        self.within(OPERATION, 0, request).await?.map(|_| ()).map_err(|error| explain(OPERATION, &error))
+        let request =
+            self.client.abort_multipart_upload().bucket(&bucket.bucket).key(key).upload_id(upload).send();
+        self.within(OPERATION, 0, request).await?.map(|_| ()).map_err(|error| failed(OPERATION, &error))
     }
 
-    /// Uploads of this object that an earlier run did not finish. (The first thousand: there is one at most.)
-    pub(crate) async fn unfinished(&self, object: &Object) -> Result<Vec<String>, UploadError> {
+    /// Uploads in parts that nobody finished, of objects whose keys begin so. Looks at so many pages at most.
+    pub(crate) async fn unfinished(
+        &self,
+        bucket: &Bucket,
+        prefix: &str,
+    ) -> Result<Vec<Unfinished>, UploadError> {
         const OPERATION: &str = "ListMultipartUploads";
-        let request = self.client.list_multipart_uploads().bucket(&object.bucket).prefix(&object.key).send();
-        let answer = self.within(OPERATION, 0, request).await?.map_err(|error| explain(OPERATION, &error))?;
-        Ok(answer
-            .uploads
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|upload| upload.key.as_deref() == Some(object.key.as_str()))
-            .filter_map(|upload| upload.upload_id)
-            .collect())
+        let mut found = Vec::new();
+        let (mut key_marker, mut id_marker) = (None, None);
+        for _ in 0..MAX_PAGES {
+            let request = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&bucket.bucket)
+                .prefix(prefix)
+                .set_key_marker(key_marker)
+                .set_upload_id_marker(id_marker)
+                .send();
+            let page =
+                self.within(OPERATION, 0, request).await?.map_err(|error| failed(OPERATION, &error))?;
+            let uploads = page.uploads.unwrap_or_default().into_iter();
+            found.extend(uploads.filter_map(|upload| {
+                let begun = upload.initiated.map_or(i64::MAX, |initiated| initiated.secs());
+                Some(Unfinished { key: upload.key?, id: upload.upload_id?, begun })
+            }));
+            if !page.is_truncated.unwrap_or_default() || page.next_key_marker.is_none() {
+                break;
+            }
+            (key_marker, id_marker) = (page.next_key_marker, page.next_upload_id_marker);
+        }
+        Ok(found)
     }
 
-    /// Whether the object that is there is this file. `None` if there is none or it may not be looked at.
-    pub(crate) async fn holds(&self, object: &Object, print: &Fingerprint) -> Option<bool> {
+    /// Whether the object that is there is this content. `None` if there is none or it may not be looked at: neither
+    /// itself nor, which some are allowed instead, in a listing.
+    pub(crate) async fn holds(
+        &self,
+        object: &Object<'_>,
+        content: &Content,
+        print: &Fingerprint,
+    ) -> Option<bool> {
         const OPERATION: &str = "HeadObject";
         let request = self
             .client
             .head_object()
-            .bucket(&object.bucket)
+            .bucket(&object.bucket.bucket)
             .key(&object.key)
             .checksum_mode(ChecksumMode::Enabled)
             .send();
-        let answer = self.within(OPERATION, 0, request).await.ok()?.ok()?;
+        let answer = match self.within(OPERATION, 0, request).await.ok()? {
+            Ok(answer) => answer,
+            Err(error) if explain(&error).reason == Reason::AccessDenied => {
+                return self.lists(object, content, print).await;
+            }
+            Err(_) => return None,
+        };
         let same_size = answer.content_length() == Some(signed(print.size));
         // The store's own digest, where it has one, counts more than what metadata claims.
         let same_content = match answer.checksum_sha256() {
@@ -360,6 +354,27 @@ impl Store {
             None => answer.metadata().and_then(|metadata| metadata.get("sha256")) == Some(&print.sha.hex()),
         };
         Some(same_size && same_content)
+    }
+
+    /// The same by what a listing tells. An object that is listed with another digest may be this content all the same,
+    /// for stores that encrypt show something else: that is `None`.
+    async fn lists(&self, object: &Object<'_>, content: &Content, print: &Fingerprint) -> Option<bool> {
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&object.bucket.bucket)
+            .prefix(&object.key)
+            .max_keys(1)
+            .send();
+        // The first key that begins so is the key itself, if there is one: it is the shortest.
+        let answer = self.within("ListObjectsV2", 0, request).await.ok()?.ok()?;
+        let listed = answer.contents().iter().find(|listed| listed.key() == Some(&object.key))?;
+        if listed.size() != Some(signed(print.size)) {
+            return Some(false);
+        }
+        let (content, print) = (content.clone(), print.clone());
+        let ours = tokio::task::spawn_blocking(move || checksum::etag(&content, &print)).await.ok()?.ok()?;
+        (listed.e_tag()?.trim_matches('"') == ours).then_some(true)
     }
 
     /// Whether the store takes conditional writes, as far as is known.
@@ -397,11 +412,38 @@ impl Store {
     }
 }
 
-/// Part of a file as a request's body, read as it is sent, 64 KiB at a time.
-async fn body(path: &Path, offset: u64, length: u64) -> Result<ByteStream, UploadError> {
-    let stream =
-        ByteStream::read_from().path(path).offset(offset).length(Length::Exact(length)).build().await;
-    stream.map_err(|error| UploadError::Read(std::io::Error::other(error)))
+/// How an object is to be locked.
+struct Lock {
+    mode: Option<ObjectLockMode>,
+    until: Option<DateTime>,
+    hold: Option<ObjectLockLegalHoldStatus>,
+}
+
+impl Lock {
+    fn of(bucket: &Bucket, now: SystemTime) -> Self {
+        let lock = &bucket.lock;
+        let mode = match lock.mode {
+            LockMode::None => None,
+            LockMode::Governance => Some(ObjectLockMode::Governance),
+            LockMode::Compliance => Some(ObjectLockMode::Compliance),
+        };
+        // From now on and not from the session's end: after a long outage that could lie in the past, which stores
+        // refuse. A clock that is wrong cannot lock for years, for stores refuse requests of such a clock too.
+        let until = now.checked_add(lock.retention).filter(|_| mode.is_some()).map(DateTime::from);
+        Self { mode, until, hold: lock.legal_hold.then_some(ObjectLockLegalHoldStatus::On) }
+    }
+}
+
+fn encryption(bucket: &Bucket) -> Option<ServerSideEncryption> {
+    match bucket.encryption.kind {
+        SseType::None => None,
+        SseType::Aes256 => Some(ServerSideEncryption::Aes256),
+        SseType::AwsKms => Some(ServerSideEncryption::AwsKms),
+    }
+}
+
+fn kms_key(bucket: &Bucket) -> Option<String> {
+    Some(&bucket.encryption.kms_key_id).filter(|key| !key.is_empty()).cloned()
 }
 
 fn acl(name: &str) -> Option<ObjectCannedAcl> {
@@ -434,45 +476,10 @@ fn exists<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
         || error.raw_response().is_some_and(|response| response.status().as_u16() == 412)
 }
 
-/// One line that says what happened, without headers, signatures or credentials.
-fn explain<E>(operation: &'static str, error: &SdkError<E>) -> UploadError
+fn failed<E>(operation: &'static str, error: &SdkError<E>) -> UploadError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let status = error.raw_response().map(|response| response.status().as_u16());
-    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-    let reason = match (error, status, code) {
-        (SdkError::TimeoutError(_), ..) => Reason::Timeout,
-        (SdkError::DispatchFailure(failure), ..) if failure.is_timeout() => Reason::Timeout,
-        (SdkError::ConstructionFailure(_), ..) => Reason::Local,
-        (SdkError::DispatchFailure(failure), ..) if failure.is_user() => Reason::Local,
-        (_, _, Some("NoSuchBucket")) => Reason::NoSuchBucket,
-        (_, _, Some("BadDigest" | "XAmzContentChecksumMismatch" | "InvalidDigest")) => Reason::Checksum,
-        (_, Some(401 | 403), _) => Reason::AccessDenied,
-        (_, Some(429 | 500..), _) => Reason::Unavailable,
-        (_, None, _) => Reason::Unreachable,
-        _ => Reason::Refused,
-    };
-    let cause = match error.as_service_error() {
-        Some(service) => {
-            let text = service.message().unwrap_or("no message");
-            format!("{} ({}, HTTP status {})", text, code.unwrap_or("no code"), status.unwrap_or_default())
-        }
-        None => chain(error),
-    };
-    UploadError::S3 { operation, reason, cause }
-}
-
-/// The texts of an error and its sources, without repetitions.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        source = error.source();
-    }
-    texts.join(": ")
+    let failure = explain(error);
+    UploadError::S3 { operation, reason: failure.reason, cause: failure.cause }
 }
