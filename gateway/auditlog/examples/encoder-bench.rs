@@ -4,7 +4,8 @@
 //! that the ratio holds on any machine. Speeds are of the session's data on one core; the peer compresses the finished
 //! records of the same session as one stream at level 6, what ContainerSSH's library does at its best.
 //!
-//! `cargo run --release --example encoder-bench -p containerssh-auditlog [-- MEGABYTES]`
+//! `cargo run --release --example encoder-bench -p containerssh-auditlog [-- MEGABYTES [FILE]]`; the text comes from the
+//! file, or is sources and listings.
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
 use std::io::Write;
@@ -42,11 +43,10 @@ impl Noise {
 }
 
 /// Pieces as a gateway gets them, of `total` bytes together.
-fn session(kind: &str, total: usize) -> Vec<Vec<u8>> {
+fn session(kind: &str, text: &[u8], total: usize) -> Vec<Vec<u8>> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let mut left = total;
-    let text = TEXT.replace('\n', "\r\n");
-    let mut position = text.as_bytes().iter().copied().cycle();
+    let mut position = text.iter().copied().cycle();
     std::iter::from_fn(move || {
         // A transfer comes in full SSH packets, a terminal in reads of up to a page.
         let length = match kind {
@@ -112,11 +112,15 @@ fn median(mut times: Vec<Duration>) -> f64 {
     times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
 }
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let megabytes = std::env::args().nth(1).and_then(|argument| argument.parse().ok()).unwrap_or(MEGABYTES);
+    let text = match std::env::args().nth(2) {
+        Some(file) => std::fs::read(file)?,
+        None => TEXT.replace('\n', "\r\n").into_bytes(),
+    };
     let mut scratch = Scratch::new();
     for kind in ["random", "text"] {
-        let session = session(kind, megabytes * 1_000_000);
+        let session = session(kind, &text, megabytes * 1_000_000);
         let content = records(&session);
         let (mut our_times, mut peer_times) = (Vec::new(), Vec::new());
         let (mut our_size, mut peer_size) = (0, 0);
@@ -134,4 +138,5 @@ fn main() {
         let ratio = our_size as f64 / peer_size as f64;
         println!("encoder-{kind}-size\t{our_size} bytes\t{peer_size} bytes\t{ratio:.3}");
     }
+    Ok(())
 }

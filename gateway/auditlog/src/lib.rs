@@ -21,6 +21,7 @@ pub mod asciicast;
 mod cbor;
 pub mod chain;
 mod decode;
+mod deflate;
 pub mod encode;
 mod field;
 mod gzip;
@@ -33,6 +34,7 @@ pub mod recover;
 pub mod sftp;
 pub mod tally;
 pub mod text;
+pub mod verify;
 
 pub use cbor::split::{Damage, MAX_RECORD};
 pub use cbor::value::Value;

@@ -2,17 +2,13 @@
 //!
 //! What sessions carry is either text, which shrinks to a tenth, or data that is already compressed or encrypted, on
 //! which deflate spends 20 ns a byte for nothing. A file transfer must not cost more than the transfer itself, so
-//! [`compress`] measures: it looks at samples of the segment, compresses them at the fastest level if they do not look random
-//! already, and stores the segment as it is unless that shrinks them. Stored blocks are valid deflate (RFC 1951 section 3.2.4): every gzip reader reads both.
+//! [`compress`] looks at samples of the segment first. If they look random, or are near it and do not shrink, the segment is
+//! stored as it is. Stored blocks are valid deflate (RFC 1951 section 3.2.4): every gzip reader reads both.
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
+use flate2::Crc;
 
-/// The level for data that shrinks. Measured with zlib-rs on records of terminal text (`examples/encoder-bench.rs`; speed
-/// against one core's `gzip -6`, size against its size): level 1 3.0 times as fast, 46 % larger; level 2 1.9, 11 %; level 3
-/// 1.6, 5 %; level 4 1.4, 3 %. Level 2 is the fastest that stays within 15 %.
-const LEVEL: u32 = 2;
-/// The level for measuring a sample: the fastest.
-const PROBE_LEVEL: u32 = 1;
+use crate::deflate::Deflate;
+
 /// Samples per segment, evenly spread, so that one compressible corner does not decide for the whole.
 const SAMPLES: usize = 4;
 /// Bytes per sample: enough for matches to show, little enough (6 % of a 256 KiB segment) to be cheap.
@@ -22,17 +18,18 @@ const WORTH: usize = 16;
 /// Sum of the squared frequencies of byte values below which a sample counts as random. Random bytes give n + n(n-1)/256 =
 /// 69,600 on average for a sample of n = 4,096, with a standard deviation of 370; text gives 250,000 and more.
 const RANDOM_SQUARES: u64 = 72_000;
+/// The same sum, from which on a sample is no doubt worth compressing: half as many values as there are bytes, or fewer.
+const TEXT_SQUARES: u64 = 140_000;
 /// The longest stored block (RFC 1951: 16-bit length).
 const STORED_BLOCK: usize = 0xffff;
+/// What comes before each.
+const BLOCK_HEAD: usize = 5;
 /// gzip, deflate, no flags, no time, no extra flags, unknown system: as the reference writes it.
 const MEMBER_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-/// What a compressed segment may need beyond its own length before the buffer has to grow again.
-const SLACK: usize = 64;
 
-/// Compressors kept between segments. About 0.6 MB: one per writing thread, not one per connection.
+/// A compressor kept between segments. About 0.25 MB: one per writing thread, not one per connection.
 pub struct Scratch {
-    probe: Compress,
-    main: Compress,
+    deflate: Deflate,
     probed: Vec<u8>,
 }
 
@@ -49,14 +46,10 @@ impl Default for Scratch {
 }
 
 impl Scratch {
-    /// Allocates the compressors.
+    /// Allocates the compressor.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            probe: Compress::new(Compression::new(PROBE_LEVEL), false),
-            main: Compress::new(Compression::new(LEVEL), false),
-            probed: Vec::with_capacity(SAMPLE + SLACK),
-        }
+        Self { deflate: Deflate::new(), probed: Vec::new() }
     }
 }
 
@@ -72,7 +65,11 @@ pub fn compress(content: &[u8], out: &mut Vec<u8>, scratch: &mut Scratch) {
 pub fn compress_with_extra(content: &[u8], extra: &[u8], out: &mut Vec<u8>, scratch: &mut Scratch) {
     start(extra, out);
     let body = out.len();
-    if !shrinks(content, scratch) || !deflate(&mut scratch.main, content, out) {
+    if may_shrink(content, scratch) {
+        scratch.deflate.append(content, out);
+    }
+    let deflated = out.len() - body;
+    if deflated == 0 || deflated >= content.len() + BLOCK_HEAD * (content.len() / STORED_BLOCK + 1) {
         out.truncate(body);
         store(content, out);
     }
@@ -109,25 +106,30 @@ fn end(content: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(content.len() as u32).to_le_bytes());
 }
 
-/// Whether samples of `content` shrink enough.
-fn shrinks(content: &[u8], scratch: &mut Scratch) -> bool {
-    if samples(content).all(looks_random) {
+/// Whether samples of `content` make it worth trying.
+fn may_shrink(content: &[u8], scratch: &mut Scratch) -> bool {
+    if content.len() < SAMPLE {
+        return true;
+    }
+    let count = samples(content).count() as u64;
+    let squares = samples(content).map(squares);
+    if squares.clone().all(|squares| squares < RANDOM_SQUARES) {
         return false;
     }
-    let (mut before, mut after) = (0, 0);
-    for sample in samples(content) {
-        scratch.probed.clear();
-        before += sample.len();
-        if !deflate(&mut scratch.probe, sample, &mut scratch.probed) {
-            return false;
-        }
-        after += scratch.probed.len();
+    if squares.sum::<u64>() >= count * TEXT_SQUARES {
+        return true;
     }
-    after + before / WORTH < before
+    scratch.probed.clear();
+    let mut before = 0;
+    for sample in samples(content) {
+        scratch.deflate.append(sample, &mut scratch.probed);
+        before += sample.len();
+    }
+    scratch.probed.len() + before / WORTH < before
 }
 
 /// Pieces of `content`, evenly spread.
-fn samples(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn samples(content: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     let samples = if content.len() <= SAMPLES * SAMPLE { 1 } else { SAMPLES };
     content.chunks(content.len().div_ceil(samples).max(1)).map(|part| {
         // The middle of the part: its start may be the one record head among a long run of data.
@@ -137,47 +139,22 @@ fn samples(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether all byte values are about equally frequent, as in encrypted and compressed data: ten times cheaper to see than
-/// by compressing, and what large transfers consist of. (Data that repeats itself and yet looks so is stored in full.)
-fn looks_random(sample: &[u8]) -> bool {
-    if sample.len() < SAMPLE {
-        return false;
-    }
+/// Sum of the squared frequencies of byte values: how uneven they are. Ten times cheaper than compressing, and enough to see what
+/// large transfers consist of, which is encrypted or compressed. (Data that repeats itself and yet looks so is stored in full.)
+fn squares(sample: &[u8]) -> u64 {
     let mut counts = [0_u32; 256];
     for byte in sample {
         if let Some(count) = counts.get_mut(usize::from(*byte)) {
             *count += 1;
         }
     }
-    let squares: u64 = counts.iter().map(|count| u64::from(*count).pow(2)).sum();
-    squares < RANDOM_SQUARES
-}
-
-/// Appends `content` as a deflate stream. `false`: the compressor failed, which only a fault in it can cause; `out` then
-/// holds rubbish.
-fn deflate(compressor: &mut Compress, content: &[u8], out: &mut Vec<u8>) -> bool {
-    compressor.reset();
-    // For a compressible segment half is plenty; otherwise the buffer grows below.
-    out.reserve(content.len() / 2 + SLACK);
-    loop {
-        let done = usize::try_from(compressor.total_in()).unwrap_or(usize::MAX);
-        let Some((_, rest)) = content.split_at_checked(done) else { return false };
-        match compressor.compress_vec(rest, out, FlushCompress::Finish) {
-            Ok(Status::StreamEnd) => return true,
-            Ok(Status::Ok | Status::BufError) if out.len() == out.capacity() => {
-                out.reserve(content.len() / 4 + SLACK);
-            }
-            // Room left and yet not done.
-            Ok(Status::Ok | Status::BufError) if out.capacity() - out.len() < SLACK => out.reserve(SLACK),
-            Ok(Status::Ok | Status::BufError) | Err(_) => return false,
-        }
-    }
+    counts.iter().map(|count| u64::from(*count).pow(2)).sum()
 }
 
 /// Appends `content` as stored deflate blocks.
 fn store(content: &[u8], out: &mut Vec<u8>) {
     const FINAL: u8 = 1;
-    out.reserve(content.len() + 5 * (content.len() / STORED_BLOCK + 1) + 8);
+    out.reserve(content.len() + BLOCK_HEAD * (content.len() / STORED_BLOCK + 1) + 8);
     let (mut block, mut rest) = content.split_at(content.len().min(STORED_BLOCK));
     loop {
         let length = block.len() as u16;
@@ -231,10 +208,26 @@ mod tests {
 
     #[test]
     fn noise_looks_random_and_nothing_that_shrinks_does() {
-        assert!(samples(&noise(1_000_000)).all(looks_random));
+        let looks_random = |content: &[u8]| !may_shrink(content, &mut Scratch::new());
+        assert!(looks_random(&noise(1_000_000)));
+        assert!(looks_random(&noise(SAMPLE)));
         let base64: Vec<u8> = noise(SAMPLE).iter().map(|byte| b'A' + byte % 64).collect();
         assert!(!looks_random(&base64));
         assert!(!looks_random(&[0; SAMPLE]));
+    }
+
+    #[test]
+    fn what_is_nearly_random_is_compressed_only_if_that_makes_it_smaller() {
+        // A quarter of the bytes in half of the range: uneven, yet no shorter code is worth it.
+        let uneven: Vec<u8> =
+            noise(1_000_000).chunks(4).flat_map(|four| [four[0] & 0x7f, four[1], four[2], four[3]]).collect();
+        let sum: u64 = samples(&uneven).map(squares).sum();
+        assert!((RANDOM_SQUARES..TEXT_SQUARES).contains(&(sum / SAMPLES as u64)), "{sum}");
+        assert!(!may_shrink(&uneven, &mut Scratch::new()));
+        // The same, but every other piece was there before.
+        let repeated: Vec<u8> =
+            uneven.chunks(64).flat_map(|piece| [piece, piece]).flatten().copied().collect();
+        assert!(may_shrink(&repeated, &mut Scratch::new()));
     }
 
     #[test]
