@@ -159,7 +159,7 @@ impl EffectiveAudit {
 
     /// Orders the receivers by what they are, not by who names them.
     pub(super) fn sort_events(events: &mut [EffectiveEvents]) {
-        events.sort_by_cached_key(|events| lattice::key(events));
+        events.sort_by_cached_key(lattice::key);
     }
 
     /// SHA-256 over canonical JSON (sorted keys, no white space), in lower-case hex: the same settings have
