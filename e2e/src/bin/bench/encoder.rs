@@ -1,4 +1,4 @@
-//! The audit encoder alone, on data that no compressor shortens: records into gzip members, against `gzip -6` over the same records.
+//! The audit encoder alone: records into gzip members, against `gzip -6` over the same records as one stream.
 
 use std::io::Write;
 use std::time::Instant;
@@ -9,8 +9,9 @@ use containerssh_auditlog::{Encoder, IoStream, Version, encode, header};
 use containerssh_e2e::bytes::random_bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use rand::RngExt;
 
-use crate::{Figure, median};
+use crate::{Figure, median, terminal};
 
 /// Enough to be far from any start-up cost, little enough for the slow peer.
 const BYTES: usize = 64_000_000;
@@ -20,51 +21,86 @@ const PIECE: usize = 32 << 10;
 const SEGMENT: usize = 256 << 10;
 const ROUNDS: usize = 5;
 
-/// MB/s of session data, on one core.
-pub(crate) fn measure() -> Result<Figure> {
-    let session = random_bytes(BYTES);
-    let records = records(&session);
+/// Data that no compressor shortens, in full packets. MB/s of session data, on one core.
+pub(crate) fn random() -> Result<Figure> {
+    let data = random_bytes(BYTES);
+    let [speed, _] = measure(["encoder", "encoder-size"], &data.chunks(PIECE).collect::<Vec<_>>())?;
+    Ok(speed)
+}
+
+/// What terminals show, in the pieces in which they show it. MB/s of session data, on one core; and bytes.
+pub(crate) fn text() -> Result<[Figure; 2]> {
+    let text = terminal::text()?;
+    measure(["encoder-text", "encoder-text-size"], &pieces(&text))
+}
+
+fn measure(names: [&'static str; 2], session: &[&[u8]]) -> Result<[Figure; 2]> {
+    let megabytes = session.iter().map(|piece| piece.len()).sum::<usize>() as f64 / 1e6;
+    let records = records(session);
     let mut scratch = Scratch::new();
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    let (mut our_size, mut peer_size) = (0, 0);
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        let file = log(&session, &mut scratch);
-        ours.push(BYTES as f64 / 1e6 / start.elapsed().as_secs_f64());
-        drop(file);
+        our_size = log(session, &mut scratch).len();
+        ours.push(megabytes / start.elapsed().as_secs_f64());
 
         let start = Instant::now();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::new(6));
         gzip.write_all(&records)?;
-        drop(gzip.finish()?);
-        peer.push(BYTES as f64 / 1e6 / start.elapsed().as_secs_f64());
+        peer_size = gzip.finish()?.len();
+        peer.push(megabytes / start.elapsed().as_secs_f64());
     }
-    Ok(Figure { name: "encoder", ours: median(ours), peer: median(peer), unit: "MB/s" })
+    let [speed, size] = names;
+    Ok([
+        Figure { name: speed, ours: median(ours), peer: median(peer), unit: "MB/s" },
+        Figure { name: size, ours: our_size as f64, peer: peer_size as f64, unit: "bytes" },
+    ])
+}
+
+/// Terminal text as a gateway gets it: reads of up to a page of 4 KiB, a quarter of them what a key press brings about.
+pub(crate) fn pieces(text: &[u8]) -> Vec<&[u8]> {
+    let mut random = rand::rng();
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let most = if random.random_ratio(1, 4) { 1..=80 } else { 256..=4096 };
+        let (piece, after) = rest.split_at(random.random_range(most).min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
 }
 
 /// The session as a finished log.
-fn log(session: &[u8], scratch: &mut Scratch) -> Vec<u8> {
-    let encoder = Encoder::new("0123456789abcdef0123456789abcdef");
+pub(crate) fn log(session: &[&[u8]], scratch: &mut Scratch) -> Vec<u8> {
     let mut file = header(Version::V1).to_vec();
     let mut segment = Vec::with_capacity(2 * SEGMENT);
     encode::open(&mut segment);
-    for piece in session.chunks(PIECE) {
-        encoder.io(&mut segment, 0, Some(0), IoStream::Stdout, piece);
+    each_record(session, &mut segment, |segment| {
         if segment.len() >= SEGMENT {
-            member::compress(&segment, &mut file, scratch);
+            member::compress(segment, &mut file, scratch);
             segment.clear();
         }
-    }
+    });
     encode::close(&mut segment);
     member::compress(&segment, &mut file, scratch);
     file
 }
 
 /// The session as records, not compressed.
-fn records(session: &[u8]) -> Vec<u8> {
-    let encoder = Encoder::new("0123456789abcdef0123456789abcdef");
-    let mut content = Vec::with_capacity(session.len() + session.len() / 64);
-    for piece in session.chunks(PIECE) {
-        encoder.io(&mut content, 0, Some(0), IoStream::Stdout, piece);
-    }
+pub(crate) fn records(session: &[&[u8]]) -> Vec<u8> {
+    let mut content = Vec::new();
+    each_record(session, &mut content, |_| {});
     content
+}
+
+fn each_record(session: &[&[u8]], out: &mut Vec<u8>, mut after: impl FnMut(&mut Vec<u8>)) {
+    let encoder = Encoder::new("0123456789abcdef0123456789abcdef");
+    let mut timestamp = 1_795_252_585_569_015_274;
+    for piece in session {
+        timestamp += 137_911;
+        encoder.io(out, timestamp, Some(0), IoStream::Stdout, piece);
+        after(out);
+    }
 }

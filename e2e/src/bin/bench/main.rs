@@ -7,7 +7,9 @@
 mod connect;
 mod encoder;
 mod memory;
+mod reader;
 mod stage;
+mod terminal;
 mod transfer;
 
 use anyhow::{Result, bail};
@@ -36,8 +38,19 @@ impl Figure {
     }
 }
 
-/// All names, in the order in which they run.
-const NAMES: [&str; 5] = ["encoder", "exec-down", "exec-up", "cold-connect", "idle-memory"];
+/// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
+const NAMES: [&str; 9] = [
+    "encoder",
+    "encoder-text",
+    "decoder",
+    "search",
+    "exec-down",
+    "exec-up",
+    "record-cost",
+    "cold-connect",
+    "idle-memory",
+];
+const ON_CLUSTER: usize = 4;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -49,18 +62,44 @@ async fn main() -> Result<()> {
         wanted = NAMES.map(str::to_owned).to_vec();
     }
     let wants = |name: &str| wanted.iter().any(|each| each == name);
+    alone(wants)?;
+    if NAMES[ON_CLUSTER..].iter().any(|name| wants(name)) {
+        on_cluster(wants).await?;
+    }
+    Ok(())
+}
+
+/// What takes one process.
+fn alone(wants: impl Fn(&str) -> bool) -> Result<()> {
     if wants("encoder") {
-        encoder::measure()?.print();
+        encoder::random()?.print();
     }
-    if wanted.iter().all(|name| name == "encoder") {
-        return Ok(());
+    if wants("encoder-text") {
+        encoder::text()?.iter().for_each(Figure::print);
     }
+    if wants("decoder") || wants("search") {
+        let log = reader::Log::make()?;
+        if wants("decoder") {
+            log.records()?.print();
+            log.json()?.print();
+        }
+        if wants("search") {
+            log.search()?.print();
+        }
+    }
+    Ok(())
+}
+
+async fn on_cluster(wants: impl Fn(&str) -> bool) -> Result<()> {
     let stage = stage::Stage::set().await?;
     if wants("exec-down") {
         transfer::down(&stage).await?.print();
     }
     if wants("exec-up") {
         transfer::up(&stage).await?.print();
+    }
+    if wants("record-cost") {
+        transfer::record_cost(&stage).await?.iter().for_each(Figure::print);
     }
     if wants("cold-connect") {
         connect::cold(&stage).await?.print();

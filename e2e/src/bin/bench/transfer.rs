@@ -41,6 +41,34 @@ pub(crate) async fn up(stage: &Stage) -> Result<Figure> {
     Ok(Figure { name: "exec-up", ours: median(ours), peer: median(peer), unit: "MB/s" })
 }
 
+/// Each way through a gateway that records everything, against one that records nothing.
+pub(crate) async fn record_cost(recorded: &Stage) -> Result<[Figure; 2]> {
+    let unrecorded = Stage::unrecorded().await?;
+    let sessions = [Session::open(recorded).await?, Session::open(&unrecorded).await?];
+    let (file, _) = containerssh_e2e::bytes::random_file(BYTES)?;
+    let mut down = [Vec::new(), Vec::new()];
+    let mut up = [Vec::new(), Vec::new()];
+    for session in &sessions {
+        session.ssh(&format!("head -c {BYTES} /dev/urandom >/tmp/bytes"), Stdio::null()).await?;
+    }
+    for _ in 0..ROUNDS {
+        for ((session, down), up) in sessions.iter().zip(&mut down).zip(&mut up) {
+            down.push(session.ssh("cat /tmp/bytes", Stdio::null()).await?);
+            up.push(session.ssh("cat >/dev/null; true", Stdio::from(file.reopen()?)).await?);
+        }
+    }
+    for session in sessions {
+        session.close().await?;
+    }
+    unrecorded.clear().await?;
+    Ok([("record-cost-down", down), ("record-cost-up", up)].map(|(name, [ours, peer])| Figure {
+        name,
+        ours: median(ours),
+        peer: median(peer),
+        unit: "MB/s",
+    }))
+}
+
 /// A connection that stays open, so that all transfers run in one pod.
 struct Session<'a> {
     stage: &'a Stage,
