@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use crate::convert::ConvertArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::play::PlayArgs;
+use crate::search::SearchArgs;
 
 /// Reads ContainerSSH audit logs (FORMAT 1 and 2), whole or damaged.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Replay a session in the terminal
     Play(PlayArgs),
+    /// Find a pattern in what users saw, typed and ran, through many logs
+    Search(SearchArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -51,13 +54,18 @@ impl Args {
 impl Command {
     /// The exit status if the subcommand gives up.
     pub(crate) fn trouble_status(&self) -> u8 {
-        1
+        match self {
+            // As grep: 1 means that nothing was found.
+            Self::Search(_) => 2,
+            _ => 1,
+        }
     }
 }
 
 /// The exit status for arguments that cannot be understood.
-pub(crate) fn usage_status(_: &[OsString]) -> u8 {
-    1
+pub(crate) fn usage_status(arguments: &[OsString]) -> u8 {
+    // As grep: 1 means that nothing was found.
+    if arguments.get(1).is_some_and(|subcommand| subcommand == "search") { 2 } else { 1 }
 }
 
 /// The reference decoder takes long options with one dash, as Go programs do: `-file F`, `-file=F`.

@@ -22,5 +22,7 @@ pub(crate) enum ToolError {
     #[error("{0} is the log itself; give another file to write to")]
     OutputIsInput(String),
     #[error(transparent)]
+    Pattern(#[from] crate::search::PatternError),
+    #[error(transparent)]
     Channel(#[from] crate::convert::ChannelError),
 }

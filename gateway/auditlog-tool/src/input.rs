@@ -11,6 +11,7 @@ use std::path::Path;
 use containerssh_auditlog::Decoder;
 
 use crate::error::ToolError;
+use crate::progress::{Meter, Progress};
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 << 10;
@@ -27,6 +28,7 @@ pub(crate) struct SourceArgs {}
 pub(crate) struct Input {
     name: String,
     origin: Origin,
+    meter: Meter,
 }
 
 #[derive(Debug)]
@@ -47,7 +49,11 @@ impl Input {
     /// If it cannot be opened, or is a directory.
     pub(crate) fn open(spec: &OsStr, _: &SourceArgs) -> Result<Self, ToolError> {
         if spec == "-" {
-            return Ok(Self { name: "standard input".to_owned(), origin: Origin::Stdin });
+            return Ok(Self {
+                name: "standard input".to_owned(),
+                origin: Origin::Stdin,
+                meter: Meter::default(),
+            });
         }
         let name = Path::new(spec).display().to_string();
         let open = || {
@@ -56,8 +62,8 @@ impl Input {
             if kind.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, kind.is_file())) }
         };
         match open() {
-            Ok((file, true)) => Ok(Self { name, origin: Origin::File(file) }),
-            Ok((file, false)) => Ok(Self { name, origin: Origin::Stream(file) }),
+            Ok((file, true)) => Ok(Self { name, origin: Origin::File(file), meter: Meter::default() }),
+            Ok((file, false)) => Ok(Self { name, origin: Origin::Stream(file), meter: Meter::default() }),
             Err(error) => Err(ToolError::Open { name, error }),
         }
     }
@@ -65,6 +71,11 @@ impl Input {
     /// The name for messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Shows on this bar how far the log has been read.
+    pub(crate) fn watch(&mut self, progress: &Progress) {
+        self.meter = progress.meter();
     }
 
     /// The same log, readable more than once.
@@ -91,7 +102,8 @@ impl Input {
             Origin::File(file) => Origin::File(file.try_clone()?).into_reader(),
             _ => self.origin.take().into_reader(),
         };
-        open().map_err(|error| ToolError::Open { name: self.name.clone(), error })
+        let reader = open().map_err(|error| ToolError::Open { name: self.name.clone(), error })?;
+        Ok(self.meter.reader(reader))
     }
 
     /// Reads the log's records from its start.

@@ -18,8 +18,13 @@ mod manual;
 mod outcome;
 mod output;
 mod play;
+mod progress;
 #[allow(dead_code, unused_imports, reason = "play, html and search are about to use it")]
 mod screen;
+mod search;
+mod session;
+mod time;
+mod walk;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -67,6 +72,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
     match command {
         Command::Convert(args) => convert::run(args, output),
         Command::Play(args) => play::run(args, output),
+        Command::Search(args) => search::run(args, output),
         Command::Completions(args) => manual::completions(args, output),
         Command::Man(args) => manual::man(args, output),
     }

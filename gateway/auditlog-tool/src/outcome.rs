@@ -10,6 +10,10 @@ pub(crate) enum Outcome {
         /// In how many places.
         places: u64,
     },
+    /// What was looked for is not there.
+    NotFound,
+    /// Something could not be read, as has been said.
+    Trouble,
 }
 
 impl Outcome {
@@ -22,14 +26,15 @@ impl Outcome {
     pub(crate) fn status(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Damaged { .. } => 2,
+            Self::NotFound => 1,
+            Self::Damaged { .. } | Self::Trouble => 2,
         }
     }
 
     /// What to say on standard error.
     pub(crate) fn remark(self) -> Option<String> {
         match self {
-            Self::Done => None,
+            Self::Done | Self::NotFound | Self::Trouble => None,
             Self::Damaged { places } => {
                 let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
                 Some(format!("the log is damaged in {places}; what could be read has been printed"))

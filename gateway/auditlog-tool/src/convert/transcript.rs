@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 
 use containerssh_auditlog::text::{Joiner, visible};
 use containerssh_auditlog::{DecodeError, IoStream, Message, Payload};
-use jiff::Timestamp;
+
+use crate::time;
 
 use super::View;
 
@@ -95,16 +96,8 @@ fn io(timestamp: u64, channel: Option<u64>, stream: IoStream, text: &str, out: &
 
 fn put(timestamp: u64, channel: Option<u64>, kind: &str, text: &str, out: &mut Vec<u8>) {
     let channel = channel.map(|channel| format!("#{channel}")).unwrap_or_default();
-    let line = format!("{}  {channel:<4}  {kind:<10}  {text}\n", time(timestamp));
+    let line = format!("{}  {channel:<4}  {kind:<10}  {text}\n", time::text(timestamp));
     out.extend_from_slice(line.as_bytes());
-}
-
-/// RFC 3339 in UTC with microseconds; the number itself if it is no time that has a name.
-fn time(timestamp: u64) -> String {
-    match Timestamp::from_nanosecond(i128::from(timestamp)) {
-        Ok(time) => format!("{time:.6}"),
-        Err(_) => format!("{timestamp} ns"),
-    }
 }
 
 fn describe(payload: &Payload) -> (&'static str, String) {

@@ -92,13 +92,13 @@ impl Snapshot {
 }
 
 /// A window is as large as a client claims; the model's memory must not be.
-fn size(columns: u32, rows: u32) -> (usize, usize) {
+pub(crate) fn size(columns: u32, rows: u32) -> (usize, usize) {
     let (columns, rows) = window_size(columns, rows);
     (columns as usize, rows as usize)
 }
 
 #[expect(clippy::expect_used, reason = "the size comes from `window_size`, which gives no zeros")]
-fn terminal(columns: usize, rows: usize) -> Terminal {
+pub(crate) fn terminal(columns: usize, rows: usize) -> Terminal {
     Terminal::new(columns, rows).expect("no zeros")
 }
 

@@ -1,0 +1,93 @@
+//! What was shown on a terminal, as lines that the user saw.
+//!
+//! A line counts as seen as it stood on the screen whenever it was about to change in any way but to grow: before
+//! a character of it was written over or erased, before it scrolled away or another screen took its place, and at the end. So a
+//! text is found that was gone a moment later, and one that was put together by moving the cursor, as it looked; lines that the
+//! terminal wrapped are one line.
+//!
+//! Emulating a terminal character by character ([`Watched`]) takes its time. Most output, though, is text that begins where the last one
+//! ended, line under line, and for this the screen needs no picture: [`Plain`] takes it as it comes, for as long as nothing else
+//! comes, and gives the emulator the last screenful only when it is needed again.
+
+mod modes;
+mod plain;
+mod rows;
+pub(super) mod sequence;
+mod watched;
+
+use containerssh_auditlog::text::Joiner;
+
+use plain::Plain;
+use watched::Watched;
+
+use super::Search;
+
+/// Output from this length on may be worth leaving the emulator for, in bytes.
+const WORTH_IT: usize = 512;
+
+/// The screen of one channel.
+pub(super) struct Seen {
+    joiner: Joiner,
+    watched: Watched,
+    /// What the emulator has yet to be told.
+    plain: Option<Plain>,
+}
+
+impl Seen {
+    /// A terminal of this size, in characters.
+    pub(super) fn new(columns: u32, rows: u32) -> Self {
+        Self { joiner: Joiner::default(), watched: Watched::new(columns, rows), plain: None }
+    }
+
+    /// Cells of the screen: what the memory for it is proportional to.
+    pub(super) fn cells(&self) -> usize {
+        self.watched.cells()
+    }
+
+    pub(super) fn push(&mut self, data: &[u8], time: u64, search: &mut Search<'_>) {
+        let text = self.joiner.push(data);
+        self.show(&text, time, search);
+    }
+
+    pub(super) fn resize(&mut self, columns: u32, rows: u32, search: &mut Search<'_>) {
+        self.leave_plain(search);
+        self.watched.resize(columns, rows, search);
+    }
+
+    pub(super) fn finish(&mut self, search: &mut Search<'_>) {
+        let rest = self.joiner.finish();
+        self.show(&rest, self.watched.time(), search);
+        self.leave_plain(search);
+        self.watched.finish(search);
+    }
+
+    fn show(&mut self, text: &str, time: u64, search: &mut Search<'_>) {
+        // Looking whether the screen is as simple as it must be costs as much as there are cells.
+        let worth_it = WORTH_IT.max(self.watched.cells() / 8);
+        let mut rest = text;
+        self.watched.set_time(time);
+        while !rest.is_empty() {
+            if self.plain.is_none() && rest.len() >= worth_it {
+                self.plain = self.watched.go_plain(search);
+            }
+            if let Some(plain) = &mut self.plain {
+                rest = plain.take(rest, time);
+                if rest.is_empty() && plain.make_room(search) {
+                    return;
+                }
+                self.leave_plain(search);
+            }
+            rest = self.watched.show(rest, worth_it, search);
+        }
+    }
+
+    fn leave_plain(&mut self, search: &mut Search<'_>) {
+        if let Some(mut plain) = self.plain.take() {
+            plain.search(search);
+            self.watched.catch_up(&plain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
