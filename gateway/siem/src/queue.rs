@@ -457,3 +457,6 @@ impl Inner {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;
