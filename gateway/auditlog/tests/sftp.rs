@@ -10,16 +10,18 @@
 )]
 
 mod common;
+#[path = "common/conversation.rs"]
+mod conversation;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::conversation::{Conversation, sftp};
 use common::noise;
 use containerssh_auditlog::sftp::{
     Channels, FileEvent, Operation, Options, Outcome, SftpDecoder, Transferred, hex,
 };
+use conversation::{Conversation, sftp};
 use sha2::{Digest as _, Sha256};
 
 fn sha256(path: &Path) -> String {
@@ -162,7 +164,7 @@ fn names_that_are_no_text_are_kept_exactly() {
     // sftp reads the octal escape in its own quoting as four characters: the byte itself has to be in the batch.
     let mut batch = b"put local caf".to_vec();
     batch.extend_from_slice(b"\xe9\n");
-    let conversation = common::conversation::sftp_bytes(directory.path(), &batch);
+    let conversation = conversation::sftp_bytes(directory.path(), &batch);
     let events = events(&conversation);
     let opened = events.iter().find_map(|event| match &event.operation {
         Operation::Open { path, .. } => {

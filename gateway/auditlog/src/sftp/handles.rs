@@ -57,6 +57,14 @@ impl Handles {
         number
     }
 
+    /// The oldest file that has been used by a handle since a time without being opened by it.
+    pub(super) fn unnamed(&self, handle: &[u8], since: u64) -> Option<u64> {
+        let fits = |entry: &Entry| {
+            (entry.path.is_none() || entry.path_inferred) && entry.since >= since && *entry.handle == *handle
+        };
+        self.entries.iter().find(|(_, entry)| fits(entry)).map(|(number, _)| *number)
+    }
+
     /// Gives a file its name, which came later than its first use.
     pub(super) fn name(&mut self, number: u64, path: RemotePath, flags: OpenFlags) {
         let Some(entry) = self.entries.get_mut(&number) else { return };

@@ -420,19 +420,15 @@ impl Session {
         to: &mut impl Observer,
     ) -> u64 {
         self.last_open = None;
-        if let Some(number) = self.handles.number(handle) {
-            // The client used it before it was told: this is what it is for.
-            if self
-                .handles
-                .get(number)
-                .is_some_and(|e| (e.path.is_none() || e.path_inferred) && e.since >= sent)
-            {
-                self.handles.name(number, path.clone(), flags);
-                return number;
-            }
-            if let Some(entry) = self.handles.remove(number) {
-                self.close(number, entry, Outcome::HandleReused, to);
-            }
+        // The client may have used it, and even closed it, before it was told.
+        if let Some(number) = self.handles.unnamed(handle, sent) {
+            self.handles.name(number, path.clone(), flags);
+            return number;
+        }
+        if let Some(number) = self.handles.number(handle)
+            && let Some(entry) = self.handles.remove(number)
+        {
+            self.close(number, entry, Outcome::HandleReused, to);
         }
         let entry = Entry {
             handle: handle.into(),

@@ -1,4 +1,5 @@
 //! Conversations between the file transfer programs of OpenSSH, recorded in order as the gateway would.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use containerssh_auditlog::{IoStream, Message, Payload};
 
-use super::{ID, TIME, segmented};
+use crate::common::{ID, TIME, segmented};
 
 /// Where Debian and Fedora have it.
 const SERVERS: [&str; 2] = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server"];
@@ -77,7 +78,10 @@ fn bridge(directory: &Path) -> std::path::PathBuf {
     let [from, to] = ["from-client", "to-client"].map(|name| directory.join(name));
     assert!(Command::new("mkfifo").args([&from, &to]).status().unwrap().success());
     let (from, to) = (from.display(), to.display());
-    fs::write(&script, format!("#!/bin/sh\ncat <'{to}' &\nexec cat >'{from}'\n")).unwrap();
+    // The client may wait for the end of all that its one socket was given to: whoever reads from it ends with the server.
+    let lines =
+        format!("#!/bin/sh\nexec 3<&0\ncat <&3 >'{from}' &\nexec 3<&-\ncat <'{to}'\nkill $! 2>/dev/null\n");
+    fs::write(&script, lines).unwrap();
     executable(&script);
     script
 }

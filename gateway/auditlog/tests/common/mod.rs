@@ -1,8 +1,6 @@
 //! What several test files need: logs to read and ways to read them.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
-pub mod conversation;
-
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
