@@ -7,17 +7,12 @@
 //! Nothing a client sends can leave the prefix: a user name becomes one path segment, every byte of it outside a small
 //! safe set percent-encoded, its length bounded.
 
-use std::fmt::Write as _;
-
 use containerssh_config::{KeyPrefix, PrefixPart};
-use sha2::{Digest, Sha256};
+use containerssh_s3::names::key_segment;
 
 /// What stands for `{username}` when nobody authenticated. Parentheses never occur in an encoded name, so no user can
 /// be called that.
 const NOBODY: &str = "(unauthenticated)";
-
-/// The longest encoded user name, in bytes: an S3 key has 1,024 in all, and the rest belongs to the prefix.
-const MAX_USERNAME: usize = 255;
 
 /// Digits of a connection id.
 const ID_DIGITS: usize = 32;
@@ -46,7 +41,7 @@ pub(crate) fn key(prefix: &KeyPrefix, place: Place<'_>, name: &str) -> String {
         "namespace" => place.namespace.to_owned(),
         "gateway" => place.gateway.to_owned(),
         _ if place.username.is_empty() => NOBODY.to_owned(),
-        _ => segment(place.username),
+        _ => key_segment(place.username),
     });
     if !key.is_empty() && !key.ends_with('/') {
         key.push('/');
@@ -99,50 +94,9 @@ fn strip_digits(text: &str, count: usize) -> Option<&str> {
     digits.bytes().all(|digit| digit.is_ascii_digit()).then_some(rest)
 }
 
-/// Appends formatted text. Writing to a string cannot fail.
-fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    let _infallible = text.write_fmt(arguments);
-}
-
-/// A name as one path segment: safe characters as they are, all else percent-encoded, `.` and `..` too.
-fn segment(name: &str) -> String {
-    let dots = name.bytes().all(|byte| byte == b'.');
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_@+".contains(&byte) || (byte == b'.' && !dots);
-    shorten(encode(name, safe), name, MAX_USERNAME)
-}
-
-/// A text as the value of an HTTP header, which metadata of S3 objects is: printable ASCII, all else percent-encoded.
-pub(crate) fn header_value(text: &str, max: usize) -> String {
-    shorten(encode(text, |byte| (0x21..0x7f).contains(&byte) && byte != b'%'), text, max)
-}
-
-/// Percent-encodes every byte that is not safe (RFC 3986 section 2.1).
-fn encode(text: &str, safe: impl Fn(u8) -> bool) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if safe(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            push(&mut encoded, format_args!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-/// Cuts an encoded text that is too long and ends it with a digest of the original, so that two long names that start
-/// alike stay apart.
-fn shorten(encoded: String, original: &str, max: usize) -> String {
-    if encoded.len() <= max {
-        return encoded;
-    }
-    let digest = hex::encode(Sha256::digest(original));
-    let tail = format!("~{}", digest.get(..16).unwrap_or_default());
-    let head: String = encoded.chars().take(max.saturating_sub(tail.len())).collect();
-    head + &tail
-}
-
 #[cfg(test)]
 mod tests {
+    use containerssh_s3::names::MAX_NAME;
     use proptest::prelude::*;
 
     use super::*;
@@ -213,7 +167,7 @@ mod tests {
     #[test]
     fn long_names_are_cut_and_stay_apart() {
         let (one, two) = (key_of("{username}", &"a".repeat(4000)), key_of("{username}", &"a".repeat(4001)));
-        assert_eq!(one.len(), MAX_USERNAME + 1 + ID.len());
+        assert_eq!(one.len(), MAX_NAME + 1 + ID.len());
         assert_ne!(one, two);
     }
 
@@ -224,15 +178,8 @@ mod tests {
             let parts: Vec<&str> = key.split('/').collect();
             prop_assert_eq!(parts.len(), 4);
             prop_assert_eq!((parts[0], parts[2], parts[3]), ("p", "q", ID));
-            prop_assert!(!parts[1].is_empty() && parts[1].len() <= MAX_USERNAME && parts[1].is_ascii());
+            prop_assert!(!parts[1].is_empty() && parts[1].len() <= MAX_NAME && parts[1].is_ascii());
             prop_assert!(parts[1] != "." && parts[1] != "..");
-        }
-
-        #[test]
-        fn any_text_makes_a_legal_header_value(text in any::<String>()) {
-            let value = header_value(&text, 256);
-            prop_assert!(value.len() <= 256);
-            prop_assert!(value.bytes().all(|byte| (0x21..0x7f).contains(&byte)));
         }
     }
 }

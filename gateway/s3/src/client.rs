@@ -123,7 +123,10 @@ fn http_client(endpoint: &str, cacert: Option<&str>) -> Result<SharedHttpClient,
             .map_err(|error| SettingsError::new("the S3 certificate authorities are not valid PEM", error))?;
         for certificate in certificates {
             roots.add(certificate).map_err(|error| {
-                SettingsError::new("the S3 certificate authorities hold something that is no certificate", error)
+                SettingsError::new(
+                    "the S3 certificate authorities hold something that is no certificate",
+                    error,
+                )
             })?;
         }
         if roots.is_empty() {
@@ -143,7 +146,11 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             endpoint: "https://s3.example".to_owned(),
-            keys: Some(Keys { access: Secret::new("a"), secret: Secret::new("hunter2"), session_token: None }),
+            keys: Some(Keys {
+                access: Secret::new("a"),
+                secret: Secret::new("hunter2"),
+                session_token: None,
+            }),
             ..Settings::default()
         }
     }

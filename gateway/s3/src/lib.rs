@@ -9,6 +9,7 @@
 
 mod client;
 mod failure;
+pub mod names;
 
 pub use client::{Keys, Settings, SettingsError, client};
 pub use failure::{Failure, Reason, explain};

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use containerssh_config::KeyPrefix;
+use containerssh_s3::names::header_value;
 
 use super::content::Content;
 use super::store::{Object, Store};
 use super::{Context, Item, blocking, checksum, directory, keys, s3};
 use crate::code;
 use crate::error::UploadError;
-use crate::object_key::{self, Place, header_value};
+use crate::object_key::{self, Place};
 use crate::spool::RecordId;
 use crate::spool::sidecar::{Bucket, Destination, Sidecar};
 
