@@ -49,6 +49,8 @@ struct Upload {
 #[derive(Debug, Default)]
 pub struct Bucket {
     pub objects: BTreeMap<String, Object>,
+    /// How often an object was stored under a key, as a versioned bucket knows it.
+    stored: BTreeMap<String, usize>,
     uploads: BTreeMap<String, Upload>,
     /// What was asked, in order: the operation and the key.
     pub log: Vec<(String, String)>,
@@ -147,6 +149,8 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
         (&Method::DELETE, ..) => "AbortMultipartUpload",
         (&Method::HEAD, ..) => "HeadObject",
         (&Method::GET, true, _) => "ListMultipartUploads",
+        (&Method::GET, ..) if query.contains_key("versions") => "ListObjectVersions",
+        (&Method::GET, ..) => "GetObject",
         _ => return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
     };
     let fault = {
@@ -221,6 +225,7 @@ fn answer(
             }
             let object = Object { data: body, metadata, checksum: digest.clone(), acl: header("x-amz-acl") };
             bucket.objects.insert(key.to_owned(), object);
+            *bucket.stored.entry(key.to_owned()).or_default() += 1;
             ok().header("etag", "\"e\"")
                 .header("x-amz-checksum-sha256", shown(&digest))
                 .body(Body::empty())
@@ -286,6 +291,7 @@ fn answer(
             let data = upload.parts.into_values().flat_map(|(data, _)| data).collect();
             let object =
                 Object { data, metadata: upload.metadata, checksum: checksum.clone(), acl: upload.acl };
+            *bucket.stored.entry(upload.key.clone()).or_default() += 1;
             bucket.objects.insert(upload.key, object);
             let shown = if lie { format!("{}-1", shown("")) } else { checksum };
             xml(&format!(
@@ -309,6 +315,26 @@ fn answer(
                 .collect();
             xml(&format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"))
         }
+        "ListObjectVersions" => {
+            let prefix = query.get("prefix").cloned().unwrap_or_default();
+            let versions: String = bucket
+                .stored
+                .iter()
+                .filter(|(key, _)| key.starts_with(&prefix))
+                .flat_map(|(key, times)| {
+                    (0..*times).map(move |n| {
+                        format!("<Version><Key>{key}</Key><VersionId>{n}</VersionId></Version>")
+                    })
+                })
+                .collect();
+            xml(&format!(
+                "<ListVersionsResult><IsTruncated>false</IsTruncated>{versions}</ListVersionsResult>"
+            ))
+        }
+        "GetObject" => match bucket.objects.get(key) {
+            None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
+            Some(object) => ok().body(Body::from(object.data.clone())).unwrap(),
+        },
         _ => match bucket.objects.get(key) {
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
             Some(object) => {
