@@ -66,6 +66,7 @@ pub fn markdown() -> String {
         ("Authentication", containerssh_auth::code::TABLE),
         ("Kubernetes", containerssh_kubernetes::code::TABLE),
         ("Audit log", containerssh_recorder::code::TABLE),
+        ("Audit events", containerssh_siem::code::TABLE),
         ("Log", containerssh_log::code::TABLE),
     ]);
     containerssh_log::codes::markdown("Message codes", &sections)

@@ -10,6 +10,7 @@ use containerssh_config::Config;
 use containerssh_kubernetes::{Identity, KubernetesBackend, PodIdentity, RunId};
 use containerssh_log::{LogSettings, notice};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
+use containerssh_siem::{Events, Source};
 use prometheus_client::registry::Registry;
 use russh::keys::PrivateKey;
 use tokio::signal::unix::{SignalKind, signal};
@@ -85,7 +86,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let stopped = CancellationToken::new();
     let health = Health { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics) };
     serve_admin(config, health, registry, &stopped).await?;
-    let (backend, recorder) = (parts.backend.clone(), parts.recorder.clone());
+    let (backend, recorder, events) = (parts.backend.clone(), parts.recorder.clone(), parts.events.clone());
     let follower = Follower::new(path.to_owned(), &loaded, Arc::clone(&snapshots), parts);
     let following = tokio::spawn(follower.run(hangup, stopped.clone()));
     notice!(
@@ -109,7 +110,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
 
     // A recorder that a changed configuration brought is the newer one.
     let recorder = snapshots.load().services.recorder.clone().or(recorder);
-    finish(&backend, recorder).await;
+    finish(&backend, recorder, &events).await;
     stopped.cancel();
     let _ = following.await;
     Ok(())
@@ -136,17 +137,22 @@ async fn serve_admin(
 }
 
 /// All connections have ended: what they left to do is done here.
-async fn finish(backend: &KubernetesBackend, recorder: Option<Recorder>) {
+async fn finish(backend: &KubernetesBackend, recorder: Option<Recorder>, events: &Events) {
     let pods = backend.drain(Instant::now() + LAST_WORK).await;
-    let records = match recorder {
-        Some(recorder) => recorder.drain(LAST_WORK).await.records,
-        None => 0,
+    let deliver = async {
+        match recorder {
+            Some(recorder) => recorder.drain(LAST_WORK).await.records,
+            None => 0,
+        }
     };
+    // Together: the last events tell of finished records, and neither waits for the other's server.
+    let (records, events) = tokio::join!(deliver, events.drain(LAST_WORK));
     notice!(
         code = codes::core::CORE_STOPPED,
         module = "core",
         podsLeft = pods,
         recordsLeft = records,
+        eventsLeft = events,
         "The gateway has ended"
     );
 }
@@ -156,6 +162,7 @@ struct Parts {
     host_keys: Vec<PrivateKey>,
     backend: KubernetesBackend,
     recorder: Option<Recorder>,
+    events: Events,
     registry: SharedRegistry,
     metrics: Arc<Metrics>,
     log: containerssh_log::Handle,
@@ -168,10 +175,12 @@ impl Parts {
         registry.register_collector(Box::new(ProcessCollector));
         let metrics = Metrics::register(&mut registry);
         let backend = KubernetesBackend::start(&config.kubernetes, cluster_identity(), &mut registry).await?;
+        let events = Events::start(source(), &mut registry);
         Ok(Self {
             host_keys,
             backend,
             recorder: None,
+            events,
             registry: Arc::new(Mutex::new(registry)),
             metrics,
             log,
@@ -185,7 +194,8 @@ impl Parts {
             Some(recorder) => recorder.reconfigure(&audit),
             None if config.audit.is_recording() => {
                 let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-                let settings = SpoolSettings::from_audit(&audit);
+                let settings =
+                    SpoolSettings { events: self.events.clone(), ..SpoolSettings::from_audit(&audit) };
                 // It ends by `drain`, after the last connection.
                 let recorder =
                     Recorder::start(settings, gateway_identity(), &mut registry, CancellationToken::new())?;
@@ -202,10 +212,16 @@ impl Assemble for Parts {
         let config = &loaded.config;
         let authenticator = containerssh_auth::authenticator(&config.auth)?;
         let backend = self.backend.reconfigured(&config.kubernetes).await?;
+        let targets = self.events.prepare(&config.audit)?;
+        if self.recorder.is_none() {
+            // The recorder begins with telling what an earlier run left.
+            self.events.apply(targets.clone());
+        }
         let services =
             Services { recorder: self.recorder(config)?, authenticator, backend: Arc::new(backend.clone()) };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
+        self.events.apply(targets);
         self.log.set_level(config.log.level);
         self.metrics.set_policy(&snapshot.policy_hash);
         Ok(snapshot)
@@ -223,6 +239,12 @@ fn gateway_identity() -> GatewayIdentity {
         gateway: variable("GATEWAY_NAME"),
         pod: variable("POD_NAME"),
     }
+}
+
+/// The same, as events have it.
+fn source() -> Source {
+    let GatewayIdentity { namespace, gateway, pod } = gateway_identity();
+    Source { gateway, namespace, pod }
 }
 
 fn cluster_identity() -> Identity {

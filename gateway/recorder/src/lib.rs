@@ -28,6 +28,7 @@
 mod codes;
 mod error;
 mod intake;
+mod integrity;
 mod metrics;
 mod object_key;
 mod reconstruct;
@@ -134,7 +135,7 @@ impl Recorder {
             spool.clone(),
             metrics.clone(),
             identity.clone(),
-            settings.audit,
+            settings.audit.clone(),
             settings.backoff,
             settings.timeouts,
         ));
@@ -143,7 +144,8 @@ impl Recorder {
         tasks.spawn(upload::tidy(context.clone()));
         // Counts as writing: what it completes has to be delivered before a drain is done.
         let writers = TaskTracker::new();
-        writers.spawn(recover::run(spool.clone(), leftovers));
+        let present = recover::Present { identity: identity.clone(), audit: settings.audit.clone() };
+        writers.spawn(recover::run(spool.clone(), present, leftovers));
         let memory = settings.memory_limit.clamp(CAPACITY, Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {
             spool,

@@ -1,0 +1,140 @@
+//! What hostile files make a reader hold: no more than for a harmless one of the largest records there may be.
+//!
+//! Measured as the kernel sees it, so that nothing is left out: the peak of this process' resident memory. One test, so that
+//! nothing runs beside it.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking; clippy.toml exempts test functions, not their helpers"
+)]
+
+mod common;
+
+use std::io::{Cursor, Write};
+
+use common::{file, io, message};
+use containerssh_auditlog::{DecodeError, Decoder, HEADER_LEN, MAX_RECORD, Message, Version, header, recover};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// A record being put together, as a tree and as it grows, buffers, a decompressor.
+const MOST: usize = 4 * MAX_RECORD;
+
+fn encoded(messages: &[Message]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|message| message.encode(&mut out));
+    out
+}
+
+/// A member whose content is `start`, then `times` times `filling`, then `end`. Never in memory whole.
+fn member(start: &[u8], filling: &[u8], times: usize, end: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::new(1));
+    gzip.write_all(start).unwrap();
+    for _ in 0..times {
+        gzip.write_all(filling).unwrap();
+    }
+    gzip.write_all(end).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// Resets the peak, and gives what is resident now.
+fn reset_peak() -> usize {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    resident("VmRSS:")
+}
+
+fn resident(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Runs it, and fails if it held more than it may.
+#[track_caller]
+fn bounded<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let before = reset_peak();
+    let result = work();
+    let held = resident("VmHWM:").saturating_sub(before);
+    assert!(held < MOST, "{what}: {held} bytes were held");
+    result
+}
+
+/// What there is, counted without being kept.
+fn read(file: &[u8]) -> (Vec<u64>, u64) {
+    let (mut timestamps, mut errors) = (Vec::new(), 0);
+    for item in Decoder::new(file).unwrap() {
+        match item {
+            Ok(message) if timestamps.len() < 100 => timestamps.push(message.timestamp),
+            Ok(_) => {}
+            Err(DecodeError::Io(error)) => panic!("{error}"),
+            Err(_) => errors += 1,
+        }
+    }
+    (timestamps, errors)
+}
+
+#[test]
+fn hostile_files_cost_bounded_memory_and_only_what_they_replaced() {
+    const MIB: usize = 1 << 20;
+    let (first, last) = (message(0, io(b"before")), message(9, io(b"after")));
+    let (start, end) = (encoded(std::slice::from_ref(&first)), encoded(std::slice::from_ref(&last)));
+    let (zeros, text) = (vec![0; MIB], vec![b'a'; MIB]);
+    let claims = |claim: &[u8]| [&[0xa5, 0x6c][..], b"connectionId", claim].concat();
+    let large = encoded(&[message(5, io(&vec![0x5a; MAX_RECORD - 300]))]);
+    let many = claims(&[&[0x9f][..], &[0x80; 60_000], &[0xff, 0x00]].concat());
+    let bombs = [
+        ("half a GiB of zeros", member(&start, &zeros, 512, &end)),
+        ("half a GiB that a string claims", {
+            member(&[&start[..], &claims(&[0x5a, 0x20, 0, 0, 0])].concat(), &text, 512, &end)
+        }),
+        ("a string without an end", {
+            member(&[&start[..], &claims(&[0x5f])].concat(), &[0x41, b'x'].repeat(MIB), 64, &end)
+        }),
+        ("lists in lists", member(&start, &vec![0x9f; MIB], 64, &end)),
+        ("tags of tags", member(&[&start[..], &claims(&[])].concat(), &vec![0xc0; MIB], 64, &end)),
+        ("records as long as they may be", member(&start, &large, 20, &end)),
+        ("records of as many items as they may have", member(&start, &many, 200, &end)),
+        // Looking for a record's start among what almost is one.
+        ("half-begun records", member(&start, &b"\xa5\x6cconnectionI".repeat(MIB / 13), 64, &end)),
+    ];
+    for (name, bomb) in &bombs {
+        for version in [Version::V1, Version::V2] {
+            let file = [&header(version)[..], bomb].concat();
+            let (timestamps, _) = bounded(name, || read(&file));
+            assert_eq!(timestamps.first(), Some(&first.timestamp), "{name}");
+            let swallowed = name.contains("without an end");
+            let found = Decoder::new(&file[..]).unwrap().filter_map(Result::ok).last().unwrap();
+            assert!(found == last || swallowed, "{name}: {} is the last", found.timestamp);
+            bounded(name, || recover::scan(Cursor::new(&file))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn hostile_members_cost_bounded_memory_and_time_in_proportion_to_the_file() {
+    let (first, last) = (message(0, io(b"before")), message(9, io(b"after")));
+    let whole = |piece: &[u8], times: usize| {
+        let one = file(Version::V2, &encoded(std::slice::from_ref(&first)));
+        let two = file(Version::V2, &encoded(std::slice::from_ref(&last)));
+        [&one[..], &piece.repeat(times), &two[HEADER_LEN..]].concat()
+    };
+    let empty = common::gzip(b"");
+    let name = [&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0xff][..], &vec![b'n'; 4 << 20]].concat();
+    let extra = [&[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff][..], &vec![0; 0xffff]].concat();
+    for (name, file, sound) in [
+        ("members without content", whole(&empty, 100_000), true),
+        // What looks like a member, once for every few bytes: each is tried.
+        ("begun members", whole(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], 100_000), true),
+        ("a name without an end", whole(&name, 1), true),
+        ("extra fields", whole(&extra, 50), true),
+    ] {
+        let start = std::time::Instant::now();
+        let (timestamps, _) = bounded(name, || read(&file));
+        assert_eq!(timestamps.first(), Some(&first.timestamp), "{name}");
+        assert!(!sound || timestamps.last() == Some(&last.timestamp), "{name}: {timestamps:?}");
+        bounded(name, || recover::scan(Cursor::new(&file))).unwrap();
+        assert!(start.elapsed().as_secs() < 60, "{name}: {:?}", start.elapsed());
+    }
+}
