@@ -13,8 +13,9 @@
 //!
 //! Since a member's digest covers the digest in its header, each covers everything before it. The last member of a
 //! complete record is the *seal*: empty for a decompressor, with three more numbers of 8 bytes each, little-endian: how many
-//! bytes stand before it, up to which byte the session itself wrote, and how many bytes recovery dropped there. Its other
-//! bytes are fixed, so no bit of a record is outside the chain, not even in its last member.
+//! bytes stand before it, up to which byte the session itself wrote, and how many bytes recovery dropped there; and with
+//! the SHA-256 of all that. Its other bytes are fixed, so no bit of a record is outside the chain, not even in its last
+//! member.
 //!
 //! # What it proves
 //! That bytes were lost or changed since, and where: by a disk, a transfer, or a person who edits a file. Whoever
@@ -22,11 +23,12 @@
 //! elsewhere.
 
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::GzDecoder;
 use sha2::{Digest as _, Sha256};
 
+use crate::gzip::{MEMBER_START, Source};
 use crate::header::HEADER_LEN;
 use crate::member;
 
@@ -36,8 +38,8 @@ const NAME: [u8; 2] = *b"CS";
 const LAYOUT: u8 = 1;
 /// Length of a link's content: version, kind, number, digest.
 const LINK: usize = 1 + 1 + 4 + 32;
-/// Length of a seal's content.
-const SEAL: usize = LINK + 3 * 8;
+/// Length of a seal's content: a link, three numbers, a digest of these.
+const SEAL: usize = LINK + 3 * 8 + 32;
 /// What a subfield needs beside its content: name and length.
 const FRAME: usize = 4;
 
@@ -163,6 +165,9 @@ pub struct Link {
     pub end: Option<End>,
 }
 
+/// The number that members have which recovery adds to an encrypted record: it cannot see how many there are.
+pub const UNSEEN: u32 = u32::MAX;
+
 /// What a seal says of the record before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
@@ -188,6 +193,8 @@ impl Link {
             for number in [end.length, end.session, end.dropped] {
                 extra.extend_from_slice(&number.to_le_bytes());
             }
+            let own = Hash::of(&extra);
+            extra.extend_from_slice(&own.0);
         }
         extra
     }
@@ -204,6 +211,7 @@ impl Link {
         let end = if kind.is_seal() {
             let (length, rest) = rest.split_first_chunk::<8>()?;
             let (session, rest) = rest.split_first_chunk::<8>()?;
+            // The digest at the end is compared with all the other bytes.
             let dropped = rest.first_chunk::<8>()?;
             let number = u64::from_le_bytes;
             Some(End { length: number(*length), session: number(*session), dropped: number(*dropped) })
@@ -294,7 +302,7 @@ impl Chain {
     /// If it cannot be read, or there is no sound member where one should be.
     pub fn follow(file: impl Read, header: &[u8; HEADER_LEN], length: u64) -> io::Result<Option<Followed>> {
         let rest = length.saturating_sub(HEADER_LEN as u64);
-        let mut walk = Walk::new(io::BufReader::with_capacity(64 << 10, file.take(rest)), HEADER_LEN as u64);
+        let mut walk = Walk::new(BufReader::with_capacity(64 << 10, file.take(rest)), HEADER_LEN as u64);
         let mut followed = Followed { chain: Self::start(header), session: HEADER_LEN as u64, seal: None };
         loop {
             match walk.next(&mut |_| {})? {
@@ -393,18 +401,41 @@ pub enum Step {
     End,
 }
 
+/// What every linked member of ours starts with: gzip, deflate, an extra field, no time, no extra flags, unknown system;
+/// then the field's length and its subfield's name and length, of a link or of a seal.
+const LINKED_START: &[&[u8]] = &[
+    &[0x1f],
+    &[0x8b],
+    &[8],
+    &[4],
+    &[0],
+    &[0],
+    &[0],
+    &[0],
+    &[0],
+    &[0xff],
+    &[(FRAME + LINK) as u8, (FRAME + SEAL) as u8],
+    &[0],
+    &[NAME[0]],
+    &[NAME[1]],
+    &[LINK as u8, SEAL as u8],
+    &[0],
+];
+
 /// Goes through the members of a file and takes their digests, in constant memory.
 #[derive(Debug)]
 pub struct Walk<R> {
-    source: Hashing<R>,
+    source: Source<R>,
     buffer: Box<[u8]>,
+    /// The member that is next was found by searching. If it is damaged too, the search goes on where that was noticed:
+    /// otherwise forged starts, each before the next, would make reading quadratic.
+    found: bool,
 }
 
 impl<R: BufRead> Walk<R> {
     /// `reader` stands at byte `position` of the file, before a member.
     pub fn new(reader: R, position: u64) -> Self {
-        let source = Hashing { reader, hasher: Sha256::new(), position, failed: false };
-        Self { source, buffer: vec![0; 64 << 10].into() }
+        Self { source: Source::new(reader, position), buffer: vec![0; 64 << 10].into(), found: false }
     }
 
     /// Where the walk stands, bytes.
@@ -418,59 +449,53 @@ impl<R: BufRead> Walk<R> {
     /// If the reader fails.
     pub fn next(&mut self, content: &mut dyn FnMut(&[u8])) -> io::Result<Step> {
         let start = self.source.position;
-        self.source.hasher = Sha256::new();
-        if self.source.is_at_end()? {
+        if self.is_at_end()? {
             return Ok(Step::End);
         }
-        let mut member = GzDecoder::new(&mut self.source);
-        loop {
+        self.source.mark();
+        let found = std::mem::take(&mut self.found);
+        let hashing = Hashing { source: &mut self.source, hasher: Sha256::new(), start: Start::default() };
+        let mut member = GzDecoder::new(hashing);
+        let step = loop {
             match member.read(&mut self.buffer) {
-                Ok(0) => break,
+                Ok(0) => break None,
                 Ok(length) => content(self.buffer.get(..length).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if member.get_ref().failed => return Err(error),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Step::Cut),
-                Err(_) => return Ok(Step::Damaged),
+                Err(error) if member.get_ref().source.failed => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break Some(Step::Cut),
+                Err(_) => break Some(Step::Damaged),
             }
+        };
+        if let Some(step) = step {
+            if !found {
+                self.source.rewind_behind_mark();
+            }
+            return Ok(step);
         }
         let link = member.header().and_then(|header| header.extra()).and_then(Link::parse);
-        let hash = Hash::finish(std::mem::take(&mut self.source.hasher));
+        let Hashing { hasher, start: first, .. } = member.into_inner();
+        let hash = Hash::finish(hasher);
         let end = self.source.position;
-        // Of a seal every byte follows from what it says.
-        let link = link.filter(|link| link.end.is_none() || Hash::of(&link.seal()) == hash);
+        let link = link.filter(|link| {
+            // Of a seal every byte follows from what it says.
+            first.is_ours() && (link.end.is_none() || Hash::of(&link.seal()) == hash)
+        });
         Ok(Step::Member(Member { start, end, hash, link }))
     }
-}
 
-/// What every linked member of ours starts with, for finding one after damage: gzip, deflate, extra field, no time, no
-/// extra flags, unknown system. Length and name of the field follow.
-#[must_use]
-pub fn starts_linked_member(bytes: &[u8]) -> bool {
-    const START: &[u8] = &[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff];
-    let Some((start, rest)) = bytes.split_at_checked(START.len()) else { return false };
-    let field = |length: usize| {
-        let lengths = [((FRAME + length) as u16).to_le_bytes(), NAME, (length as u16).to_le_bytes()];
-        rest.starts_with(lengths.as_flattened())
-    };
-    start == START && (field(LINK) || field(SEAL))
-}
+    /// Goes on to what may be the next member, after [`Step::Damaged`] or [`Step::Cut`]. `linked`: only one with a link
+    /// counts. `false`: there is none.
+    ///
+    /// # Errors
+    /// If the reader fails.
+    pub fn search(&mut self, linked: bool) -> io::Result<bool> {
+        self.found = true;
+        self.source.find(if linked { LINKED_START } else { MEMBER_START })
+    }
 
-/// Bytes that [`starts_linked_member`] looks at.
-pub const LINKED_START: usize = 16;
-
-/// A reader that hashes what is consumed.
-#[derive(Debug)]
-struct Hashing<R> {
-    reader: R,
-    hasher: Sha256,
-    position: u64,
-    failed: bool,
-}
-
-impl<R: BufRead> Hashing<R> {
     fn is_at_end(&mut self) -> io::Result<bool> {
         loop {
-            match self.reader.fill_buf() {
+            match self.source.fill_buf() {
                 Ok(bytes) => return Ok(bytes.is_empty()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -479,7 +504,37 @@ impl<R: BufRead> Hashing<R> {
     }
 }
 
-impl<R: BufRead> Read for Hashing<R> {
+/// The first bytes of a member.
+#[derive(Debug, Default)]
+struct Start {
+    seen: usize,
+    other: bool,
+}
+
+impl Start {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let Some(expected) = LINKED_START.get(self.seen) else { return };
+            self.other |= !expected.contains(byte);
+            self.seen += 1;
+        }
+    }
+
+    /// Whether they are as we write them.
+    fn is_ours(&self) -> bool {
+        self.seen == LINKED_START.len() && !self.other
+    }
+}
+
+/// A reader that hashes what is consumed.
+#[derive(Debug)]
+struct Hashing<'a, R> {
+    source: &'a mut Source<R>,
+    hasher: Sha256,
+    start: Start,
+}
+
+impl<R: BufRead> Read for Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut available = self.fill_buf()?;
         let length = available.read(buffer)?;
@@ -488,20 +543,19 @@ impl<R: BufRead> Read for Hashing<R> {
     }
 }
 
-impl<R: BufRead> BufRead for Hashing<R> {
+impl<R: BufRead> BufRead for Hashing<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.reader.fill_buf().inspect_err(|error| {
-            self.failed = error.kind() != io::ErrorKind::Interrupted;
-        })
+        self.source.fill_buf()
     }
 
     fn consume(&mut self, amount: usize) {
         // What a caller consumes it has been given, so this returns the same bytes again.
-        if let Ok(available) = self.reader.fill_buf() {
-            self.hasher.update(available.get(..amount).unwrap_or(available));
+        if let Ok(available) = self.source.fill_buf() {
+            let consumed = available.get(..amount).unwrap_or(available);
+            self.start.take(consumed);
+            self.hasher.update(consumed);
         }
-        self.position += amount as u64;
-        self.reader.consume(amount);
+        self.source.consume(amount);
     }
 }
 
@@ -555,7 +609,6 @@ mod tests {
         for number in 0..4 {
             let Step::Member(member) = walk.next(&mut |_| {}).unwrap() else { panic!() };
             let bytes = &file[usize::try_from(member.start).unwrap()..usize::try_from(member.end).unwrap()];
-            assert!(starts_linked_member(&bytes[..LINKED_START]));
             assert_eq!(member.hash, Hash::of(bytes));
             let link = member.link.unwrap();
             assert_eq!((link.previous, link.number, link.end.is_some()), (previous, number, number == 3));

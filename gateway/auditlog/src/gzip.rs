@@ -16,7 +16,7 @@ use flate2::bufread::GzDecoder;
 use crate::cbor::split::{MARK, starts_like_a_log};
 
 /// What every member of a known writer starts with: gzip, deflate, no flags or an extra field alone, no time.
-const MEMBER_START: &[&[u8]] = &[&[0x1f], &[0x8b], &[8], &[0, 4], &[0], &[0], &[0], &[0]];
+pub(crate) const MEMBER_START: &[&[u8]] = &[&[0x1f], &[0x8b], &[8], &[0, 4], &[0], &[0], &[0], &[0]];
 
 /// Compressed bytes of a member that are kept for a search after damage. Our segments hold 256 KiB of content, more
 /// only by the length of one record; of longer members the rest is searched.
@@ -184,7 +184,7 @@ fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
 
 /// A reader that knows its position, remembers whether it failed, and can go back to a mark.
 #[derive(Debug)]
-struct Source<R> {
+pub(crate) struct Source<R> {
     reader: R,
     /// What was read from `reader` since the mark, as long as it is not too much.
     kept: Vec<u8>,
@@ -193,17 +193,17 @@ struct Source<R> {
     /// Where in `kept` the mark is; `None` if more was read since than is kept.
     mark: Option<usize>,
     /// Where the next byte stands in the file.
-    position: u64,
-    failed: bool,
+    pub(crate) position: u64,
+    pub(crate) failed: bool,
 }
 
 impl<R: BufRead> Source<R> {
-    fn new(reader: R, position: u64) -> Self {
+    pub(crate) fn new(reader: R, position: u64) -> Self {
         Self { reader, kept: Vec::new(), at: 0, mark: None, position, failed: false }
     }
 
     /// Sets the mark to the next byte.
-    fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         if self.at == self.kept.len() {
             self.kept.clear();
             self.at = 0;
@@ -212,7 +212,7 @@ impl<R: BufRead> Source<R> {
     }
 
     /// Goes back to the byte after the marked one, or stays if that is no longer there.
-    fn rewind_behind_mark(&mut self) {
+    pub(crate) fn rewind_behind_mark(&mut self) {
         if let Some(mark) = self.mark {
             let back_to = (mark + 1).min(self.at);
             self.position -= (self.at - back_to) as u64;
@@ -222,7 +222,7 @@ impl<R: BufRead> Source<R> {
 
     /// Goes on to where `pattern` starts, which says of each byte what it may be. `false`: it does not occur any more. The
     /// first byte of `pattern` must occur in it only once.
-    fn find(&mut self, pattern: &[&[u8]]) -> io::Result<bool> {
+    pub(crate) fn find(&mut self, pattern: &[&[u8]]) -> io::Result<bool> {
         let fits = |at: usize, byte: u8| pattern.get(at).is_some_and(|bytes| bytes.contains(&byte));
         let mut matched = 0;
         loop {

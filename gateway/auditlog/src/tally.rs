@@ -4,7 +4,7 @@ use crate::cbor::split::{Splitter, Step};
 use crate::decode::RecordReader;
 
 /// Records, and when they were taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Tally {
     /// Records whose end was seen. One that cannot be understood counts as well.
     pub records: u64,
