@@ -76,18 +76,23 @@ pub fn io(data: &[u8]) -> Payload {
 
 /// A FORMAT v1 log as our gateway writes it: one member per slice, the last with the array's end.
 pub fn segmented(segments: &[&[Message]]) -> Vec<Vec<u8>> {
+    segmented_as(Version::V1, segments)
+}
+
+/// A log of this version: one member per slice.
+pub fn segmented_as(version: Version, segments: &[&[Message]]) -> Vec<Vec<u8>> {
     let encoder = Encoder::new(ID);
     let mut scratch = Scratch::new();
-    let mut pieces = vec![header(Version::V1).to_vec()];
+    let mut pieces = vec![header(version).to_vec()];
     for (at, messages) in segments.iter().enumerate() {
         let (mut content, mut out) = (Vec::new(), Vec::new());
-        if at == 0 {
+        if version == Version::V1 && at == 0 {
             encode::open(&mut content);
         }
         for message in *messages {
             encoder.record(&mut content, message.timestamp, message.channel_id, &message.payload);
         }
-        if at == segments.len() - 1 {
+        if version == Version::V1 && at == segments.len() - 1 {
             encode::close(&mut content);
         }
         member::compress(&content, &mut out, &mut scratch);
