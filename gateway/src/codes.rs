@@ -46,6 +46,20 @@ containerssh_log::codes! {
 }
 
 containerssh_log::codes! {
+    /// Codes of what the configuration does not allow (`security`).
+    pub mod security {
+        SECURITY_ENV_REJECTED = "A client set an environment variable that security.env does not allow. The program runs without it.";
+        SECURITY_EXEC_REJECTED = "A client asked for a command that security.command does not allow.";
+        SECURITY_EXEC_FORCING_COMMAND = "A program was replaced by security.forceCommand.";
+        SECURITY_SHELL_REJECTED = "A client asked for a shell, which security.shell does not allow.";
+        SECURITY_SUBSYSTEM_REJECTED = "A client asked for a subsystem that security.subsystem does not allow.";
+        SECURITY_TTY_REJECTED = "A client asked for a terminal, which security.tty does not allow.";
+        SECURITY_SIGNAL_REJECTED = "A client sent a signal that security.signal does not allow.";
+        SECURITY_MAX_SESSIONS = "A client asked for more sessions at once than security.maxSessions allows on one connection.";
+    }
+}
+
+containerssh_log::codes! {
     /// Codes of what serves a connection.
     pub mod backend {
         BACKEND_START_FAILED = "What serves a connection (its pod) could not be started. The user was told the same reason.";
@@ -55,8 +69,12 @@ containerssh_log::codes! {
 }
 
 /// This crate's tables with their titles.
-pub const TABLES: &[(&str, containerssh_log::Table)] =
-    &[("SSH server", ssh::TABLE), ("Process", core::TABLE), ("Backend", backend::TABLE)];
+pub const TABLES: &[(&str, containerssh_log::Table)] = &[
+    ("SSH server", ssh::TABLE),
+    ("Process", core::TABLE),
+    ("Security", security::TABLE),
+    ("Backend", backend::TABLE),
+];
 
 /// Every code of the gateway and the crates it is made of, as Markdown.
 #[must_use]

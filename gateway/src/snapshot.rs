@@ -15,7 +15,7 @@ use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
 use crate::serve::{Ciphers, Limits};
-use crate::ssh::{AlgorithmError, fastest, preferred, suits};
+use crate::ssh::{AlgorithmError, Security, fastest, preferred, suits};
 
 /// The window each channel is given, in bytes: enough for 200 MB/s over 10 ms. russh grants it anew on arrival, so it
 /// bounds what is under way and not what is held; the latter is the read gate's.
@@ -48,6 +48,9 @@ pub enum SnapshotError {
     /// The SSH library lacks a configured algorithm.
     #[error(transparent)]
     Algorithm(#[from] AlgorithmError),
+    /// A pattern that the configuration's check let through.
+    #[error("security.command.allowPatterns: {0}")]
+    Pattern(#[from] regex::Error),
     /// Sessions would go unrecorded.
     #[error("audit is enabled, but there is no recorder")]
     NoRecorder,
@@ -69,6 +72,7 @@ pub struct Snapshot {
     pub(crate) methods: MethodSet,
     pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Limits,
+    pub(crate) security: Arc<Security>,
     pub(crate) login_grace: Option<Duration>,
     /// A client that is silent for so long, keepalives unanswered, is gone.
     pub(crate) silence: Option<Duration>,
@@ -115,6 +119,7 @@ impl Snapshot {
                 per_source: count(limits.per_source),
                 sessions_per_connection: count(limits.sessions_per_connection),
             },
+            security: Arc::new(Security::new(&config.security)?),
             login_grace: set(config.ssh.login_grace_time),
             silence: set(interval.saturating_mul(config.ssh.client_alive_count_max.saturating_add(1))),
             max_duration: set(config.session.max_duration),

@@ -83,6 +83,7 @@ impl Config {
         self.ssh.check(problems);
         self.auth.check(problems);
         self.kubernetes.check(problems);
+        self.security.check(problems);
         self.audit.check(problems);
         self.metrics.check(problems);
     }

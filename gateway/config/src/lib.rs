@@ -37,7 +37,10 @@ pub use config::{BackendKind, Config};
 pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
 pub use log::{Log, LogDestination};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax};
-pub use security::{Forwarding, ForwardingMode, Security, SecurityMode};
+pub use security::{
+    CommandRule, Forwarding, ForwardingMode, ListRule, Security, SecurityMode, SwitchRule,
+    whole as whole_command,
+};
 pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
 pub use ssh::{Cipher, Kex, Limits, Mac, Ssh};

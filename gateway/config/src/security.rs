@@ -1,23 +1,25 @@
-//! `security`: what clients may do. This version has the defaults of ContainerSSH and no filters yet: every key that
-//! would change them is refused rather than ignored.
+//! `security`: what clients may do. ContainerSSH's keys and defaults; a rule that would have no effect is an error, since
+//! whoever wrote it believes that it has one.
 
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::parse::Problems;
 use crate::value::keyword::keyword_enum;
 
 keyword_enum! {
-    /// `security.defaultMode`
+    /// `security.defaultMode` and the `mode` of each rule.
     #[derive(Default)]
     pub enum SecurityMode {
-        /// As `enable`.
+        /// As `security.defaultMode`; there, as `enable`.
         #[default]
         Unset = "",
-        /// Everything is allowed that has no rule of its own.
+        /// Allowed, but for what `deny` lists.
         Enable = "enable",
-    }
-    refused {
-        "filter" => "is not supported by this version",
-        "disable" => "is not supported by this version",
+        /// Only what `allow` lists. Where a rule has no list: nothing.
+        Filter = "filter",
+        /// Never.
+        Disable = "disable",
     }
 }
 
@@ -29,21 +31,87 @@ keyword_enum! {
         #[default]
         Disable = "disable",
     }
+    aliases { "filter" => Disable }
     refused {
         "" => "would be read as \"disable\": say so",
-        "filter" => "is not supported by this version: there is no forwarding yet",
         "enable" => "is not supported by this version: there is no forwarding yet",
     }
 }
 
 /// `security`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Security {
-    /// What holds where nothing else is said.
+    /// What holds where a rule has no mode of its own.
     pub default_mode: SecurityMode,
+    /// Runs instead of whatever program a client asks for, which it finds in `SSH_ORIGINAL_COMMAND`. Empty for none.
+    pub force_command: String,
+    /// Environment variables.
+    pub env: ListRule,
+    /// Commands (`ssh host command`).
+    pub command: CommandRule,
+    /// Shells.
+    pub shell: SwitchRule,
+    /// Subsystems, such as `sftp`.
+    pub subsystem: ListRule,
+    /// Terminals.
+    pub tty: SwitchRule,
+    /// Signals, named without `SIG`.
+    pub signal: ListRule,
     /// Port, socket and X11 forwarding.
     pub forwarding: Forwarding,
+    /// Sessions at once over one connection; -1 for no limit but `ssh.limits.sessionsPerConnection`.
+    pub max_sessions: i64,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            default_mode: SecurityMode::default(),
+            force_command: String::new(),
+            env: ListRule::default(),
+            command: CommandRule::default(),
+            shell: SwitchRule::default(),
+            subsystem: ListRule::default(),
+            tty: SwitchRule::default(),
+            signal: ListRule::default(),
+            forwarding: Forwarding::default(),
+            max_sessions: -1,
+        }
+    }
+}
+
+/// A rule about things that have names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListRule {
+    /// How the lists are meant.
+    pub mode: SecurityMode,
+    /// In mode `filter`: what is allowed.
+    pub allow: Vec<String>,
+    /// In mode `enable`: what is not.
+    pub deny: Vec<String>,
+}
+
+/// `security.command`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CommandRule {
+    /// How the lists are meant.
+    pub mode: SecurityMode,
+    /// In mode `filter`: commands that are allowed, as they are sent, character by character.
+    pub allow: Vec<String>,
+    /// In mode `filter`: regular expressions (syntax of the Rust crate `regex`) of commands that are allowed. Each stands for the
+    /// whole command.
+    pub allow_patterns: Vec<String>,
+}
+
+/// A rule about something that has no names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct SwitchRule {
+    /// Whether it is allowed. `filter` is `disable`, as there is nothing to list.
+    pub mode: SecurityMode,
 }
 
 /// `security.forwarding`
@@ -61,4 +129,81 @@ pub struct Forwarding {
     /// `ssh -X`
     #[serde(rename = "x11ForwardingMode")]
     pub x11_forwarding_mode: ForwardingMode,
+}
+
+impl Security {
+    /// The mode of a rule, with `defaultMode` where it has none.
+    #[must_use]
+    pub fn mode(&self, rule: SecurityMode) -> SecurityMode {
+        match (rule, self.default_mode) {
+            (SecurityMode::Unset, SecurityMode::Unset) => SecurityMode::Enable,
+            (SecurityMode::Unset, default) => default,
+            (mode, _) => mode,
+        }
+    }
+
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        for (name, rule) in [("env", &self.env), ("subsystem", &self.subsystem), ("signal", &self.signal)] {
+            self.check_lists(problems, name, rule.mode, "allow", &rule.allow, SecurityMode::Filter);
+            self.check_lists(problems, name, rule.mode, "deny", &rule.deny, SecurityMode::Enable);
+        }
+        let command = &self.command;
+        self.check_lists(problems, "command", command.mode, "allow", &command.allow, SecurityMode::Filter);
+        let patterns = &command.allow_patterns;
+        self.check_lists(problems, "command", command.mode, "allowPatterns", patterns, SecurityMode::Filter);
+        for (index, pattern) in patterns.iter().enumerate() {
+            if let Err(error) = whole(pattern) {
+                // The library draws the place of the error over several lines.
+                let error = error.to_string();
+                let cause =
+                    error.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
+                let key = format!("security.command.allowPatterns[{index}]");
+                problems.invalid(key, format!("is not a regular expression: {cause}"));
+            }
+        }
+        for (index, signal) in self.signal.allow.iter().chain(&self.signal.deny).enumerate() {
+            if signal.starts_with("SIG") {
+                problems.invalid(
+                    format!("security.signal[{index}]"),
+                    format!("{signal:?} would never match: signals are named without SIG"),
+                );
+            }
+        }
+        if self.force_command.contains('\0') {
+            problems.invalid("security.forceCommand", "holds a NUL byte");
+        }
+        if self.max_sessions < -1 {
+            problems.invalid("security.maxSessions", "must be -1 (no limit) or more");
+        }
+    }
+
+    fn check_lists(
+        &self,
+        problems: &mut Problems,
+        rule: &str,
+        mode: SecurityMode,
+        list: &str,
+        entries: &[String],
+        counts_in: SecurityMode,
+    ) {
+        let mode = self.mode(mode);
+        if !entries.is_empty() && mode != counts_in {
+            problems.invalid(
+                format!("security.{rule}.{list}"),
+                format!(
+                    "has no effect in mode \"{mode}\": set security.{rule}.mode to \"{counts_in}\", or remove the list"
+                ),
+            );
+        }
+    }
+}
+
+/// `pattern` for the whole of a command, line breaks and all.
+///
+/// # Errors
+/// When it is no regular expression.
+pub fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // Alone first: a stray parenthesis must not reach around what encloses it.
+    Regex::new(pattern)?;
+    Regex::new(&format!(r"\A(?s:{pattern})\z"))
 }

@@ -182,8 +182,8 @@ fn errors_name_file_line_path_and_what_to_do() {
              auth.publicKey.webhook.url",
         ),
         (
-            "security:\n  maxSessions: 3\n",
-            "c.yaml:2: security.maxSessions is not supported by this version: use ssh.limits.sessionsPerConnection",
+            "security:\n  maxSessions: -2\n",
+            "c.yaml:2: invalid configuration option: security.maxSessions (must be -1 (no limit) or more)",
         ),
         ("ssh:\n  banner: a\n  banner: b\n", "c.yaml:3: key \"banner\" is there twice"),
         ("a: 1\n---\nb: 2\n", "c.yaml:3: holds more than one YAML document"),
@@ -354,6 +354,22 @@ fn broken_rules_are_named_with_their_lines() {
         (
             format!("{LEAST}security: {{forwarding: {{forwardingMode: enable}}}}"),
             "forwardingMode (\"enable\" is not supported",
+        ),
+        (
+            format!("{LEAST}security: {{command: {{allow: [ls]}}}}"),
+            "security.command.allow (has no effect in mode \"enable\": set security.command.mode to \"filter\", or remove the list)",
+        ),
+        (
+            format!("{LEAST}security: {{defaultMode: filter, env: {{deny: [LD_PRELOAD]}}}}"),
+            "security.env.deny (has no effect in mode \"filter\"",
+        ),
+        (
+            format!("{LEAST}security: {{command: {{mode: filter, allowPatterns: ['ok', 'a)|(?:b']}}}}"),
+            "security.command.allowPatterns[1] (is not a regular expression: unopened group",
+        ),
+        (
+            format!("{LEAST}security: {{signal: {{deny: [SIGKILL]}}}}"),
+            "\"SIGKILL\" would never match: signals are named without SIG",
         ),
     ] {
         let shown = error(&text).to_string();

@@ -67,7 +67,11 @@ impl Collector for ProcessCollector {
         if let Some(stat) = &stat {
             let resident = stat.resident.saturating_mul(page_size() as u64);
             gauge("process_resident_memory_bytes", "Resident memory size in bytes", resident as f64)?;
-            gauge("process_virtual_memory_bytes", "Virtual memory size in bytes", stat.virtual_memory as f64)?;
+            gauge(
+                "process_virtual_memory_bytes",
+                "Virtual memory size in bytes",
+                stat.virtual_memory as f64,
+            )?;
             if let Some(boot) = boot_time() {
                 let start = boot as f64 + stat.start as f64 / ticks;
                 gauge("process_start_time_seconds", "Start of the process, seconds since 1970", start)?;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use super::auth::{Answer, Login};
 use super::connection::{Connection, EndReason};
 use super::session::{self, Parts};
-use super::setup::{Decision, Setup};
+use super::setup::{Decision, Refusal, Setup};
 use crate::codes;
 
 /// Channels over a connection's life. russh keeps about 4 KiB of each channel that we close first until the connection
@@ -100,20 +100,22 @@ impl Handler {
     }
 
     /// Numbers a channel, or says why there cannot be another one.
-    fn admit_channel(&mut self) -> (u64, Option<&'static str>) {
+    fn admit_channel(&mut self) -> (u64, Result<(), Refusal>) {
         let number = self.opened;
         self.opened += 1;
         let limit = self.connection.snapshot.limits.sessions_per_connection;
-        let refusal = if number >= MAX_CHANNELS {
-            Some("this connection has had too many sessions: open another one")
-        } else if limit > 0 && self.connection.sessions() >= limit {
-            Some("too many sessions on this connection")
+        let live = self.connection.sessions();
+        let refuse = |reason| Err(Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason });
+        let admitted = if number >= MAX_CHANNELS {
+            refuse("this connection has had too many sessions: open another one")
+        } else if limit > 0 && live >= limit {
+            refuse("too many sessions on this connection")
         } else if self.connection.drain.begun.is_cancelled() || self.connection.ending.is_cancelled() {
-            Some("this gateway is about to stop: connect again to reach another one")
+            refuse("this gateway is about to stop: connect again to reach another one")
         } else {
-            None
+            self.connection.snapshot.security.session(live)
         };
-        (number, refusal)
+        (number, admitted)
     }
 
     /// Refuses a channel of a kind that is not served.
@@ -123,13 +125,15 @@ impl Handler {
         if let Some(asked) = asked {
             let _ = self.connection.record_on(Some(number), asked).await;
         }
-        self.report_refused(number, channel_type, "not available").await;
+        let refusal = Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason: "not available" };
+        self.report_refused(number, channel_type, refusal).await;
         reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
     }
 
-    async fn report_refused(&self, number: u64, channel_type: &str, reason: &str) {
+    async fn report_refused(&self, number: u64, channel_type: &str, refusal: Refusal) {
+        let Refusal { code, reason } = refusal;
         tracing::info!(
-            code = codes::ssh::SSH_NEW_CHANNEL_REJECTED,
+            code = code,
             module = "ssh",
             connectionId = self.connection.id,
             channelId = number,
@@ -196,12 +200,12 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), HandlerError> {
-        let (number, refusal) = self.admit_channel();
-        if let Some(reason) = refusal {
-            self.report_refused(number, "session", reason).await;
+        let (number, admitted) = self.admit_channel();
+        if let Err(refusal) = admitted {
+            self.report_refused(number, "session", refusal).await;
             let failure = ChannelOpenFailure::Other {
                 code: ChannelOpenFailure::ResourceShortage.code(),
-                reason: reason.to_owned(),
+                reason: refusal.reason.to_owned(),
             };
             reply.reject(failure).await;
             return Ok(());
@@ -209,7 +213,8 @@ impl russh::server::Handler for Handler {
         // russh does not tell us of channels that we closed first.
         self.channels.retain(|_, entry| !entry.decisions.is_closed());
         let (sender, decisions) = mpsc::unbounded_channel();
-        self.channels.insert(channel.id(), Entry { setup: Setup::default(), decisions: sender });
+        let setup = Setup::new(Arc::clone(&self.connection.snapshot.security));
+        self.channels.insert(channel.id(), Entry { setup, decisions: sender });
         let (read, write) = channel.split();
         let guard = self.connection.open_session();
         let parts = Parts { number, read, write, handle: session.handle(), decisions, guard };

@@ -4,7 +4,8 @@
 //! connection   supervises: login grace, idleness, drain, recording; ends things; cleans up
 //!   handler    russh's callbacks: answer at once, never wait for a guest
 //!     auth     who is it
-//!     setup    pure: what may be asked of a channel
+//!     setup    pure: what may be asked of a channel, and in which order
+//!     security pure: what of it the configuration allows
 //!   guest      starts the guest once per connection
 //!   session    a channel's task: requests, and bytes towards the program
 //!   output     a program's task: waits for the guest, bytes towards the client, exit
@@ -25,6 +26,7 @@ mod guest;
 mod handler;
 mod messages;
 mod output;
+mod security;
 mod session;
 mod setup;
 mod waiting;
@@ -32,3 +34,4 @@ mod waiting;
 pub use algorithms::AlgorithmError;
 pub(crate) use algorithms::{fastest, preferred, suits};
 pub(crate) use connection::serve_connection;
+pub(crate) use security::Security;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Connection, NotRecorded, SessionGuard};
 use super::handler::request_record;
 use super::output::Output;
-use super::setup::{Decision, Outcome, Start};
+use super::setup::{Asked, Decision, Outcome, Refusal, Start};
 use crate::codes;
 use crate::serve::MESSAGE_OVERHEAD;
 
@@ -270,6 +270,15 @@ impl Input {
             }
             Outcome::Start(start) => {
                 self.shared.record(request_record(&decision)).await?;
+                if decision.asked != Asked::Program(start.command.clone()) {
+                    tracing::info!(
+                        code = codes::security::SECURITY_EXEC_FORCING_COMMAND,
+                        module = "security",
+                        connectionId = self.shared.connection.id,
+                        channelId = self.shared.number,
+                        "The forced command runs instead of the one asked for"
+                    );
+                }
                 Ok(Event::Start(decision.request, start))
             }
             // Recorded when they are delivered: their place among the input is part of what happened.
@@ -281,18 +290,18 @@ impl Input {
                 self.queue(Item::Signal(decision, signal));
                 Ok(Event::Nothing)
             }
-            Outcome::Refused(reason) => {
+            Outcome::Refused(Refusal { code, reason }) => {
                 tracing::info!(
-                    code = codes::ssh::SSH_CHANNEL_REQUEST_FAILED,
+                    code = code,
                     module = "ssh",
                     connectionId = self.shared.connection.id,
                     channelId = self.shared.number,
-                    reason = %reason,
+                    reason = reason,
                     "Request refused"
                 );
                 self.shared.record(request_record(&decision)).await?;
                 let failed =
-                    Payload::RequestFailed { request_id: decision.request, reason: reason.into_owned() };
+                    Payload::RequestFailed { request_id: decision.request, reason: reason.to_owned() };
                 self.shared.record(failed).await?;
                 Ok(Event::Nothing)
             }

@@ -4,16 +4,21 @@
 //! holds, the channel's task records and carries it out. Requests come in the order of RFC 4254 section 6: environment and
 //! terminal, then one program, then window changes and signals.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use containerssh_backend::{Command, Pty, Signal, WindowSize};
 use russh::Pty as Mode;
 
+use super::security::Security;
+use crate::codes;
+
 /// Environment variables per channel. sshd takes 1,000; nothing is known to send more than a few dozen.
 const MAX_ENV: usize = 128;
 /// Bytes of all names and values per channel: they travel on a command line, whose arguments are bounded by 128 KiB.
 const MAX_ENV_BYTES: usize = 32 * 1024;
+/// Where a forced command finds what the client asked for, as with sshd's `ForceCommand`.
+const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
 /// Bytes of `TERM`. The longest name in terminfo is shorter.
 const MAX_TERM: usize = 64;
 
@@ -40,8 +45,17 @@ pub(crate) enum Outcome {
     Resize(WindowSize),
     /// Goes to the running program.
     Deliver(Signal),
-    /// Refused, with the reason for the record.
-    Refused(Cow<'static, str>),
+    /// Not done.
+    Refused(Refusal),
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Of the log message.
+    pub(crate) code: &'static str,
+    /// For the record.
+    pub(crate) reason: &'static str,
 }
 
 /// A program to start.
@@ -69,8 +83,9 @@ impl Decision {
 }
 
 /// A channel's requests so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Setup {
+    security: Arc<Security>,
     next_request: u64,
     env: Vec<(String, String)>,
     env_bytes: usize,
@@ -79,20 +94,23 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
+    pub(crate) fn new(security: Arc<Security>) -> Self {
+        Self { security, next_request: 0, env: Vec::new(), env_bytes: 0, pty: None, started: false }
+    }
+
     pub(crate) fn env(&mut self, name: &str, value: &str) -> Decision {
-        let bytes = name.len() + value.len();
         let outcome = if self.started {
             refused("the program runs already")
         } else if !is_env_name(name) {
             refused("not a name for an environment variable: letters, digits and _ only")
         } else if value.contains('\0') {
             refused("the value holds a NUL byte")
-        } else if self.env.len() >= MAX_ENV || self.env_bytes + bytes > MAX_ENV_BYTES {
-            refused("too many environment variables")
-        } else {
-            self.env_bytes += bytes;
-            self.env.push((name.to_owned(), value.to_owned()));
+        } else if let Err(refusal) = self.security.env(name) {
+            Outcome::Refused(refusal)
+        } else if self.note(name, value) {
             Outcome::Noted
+        } else {
+            refused("too many environment variables")
         };
         self.decide(Asked::Env { name: name.to_owned(), value: value.to_owned() }, outcome)
     }
@@ -105,6 +123,8 @@ impl Setup {
             refused("the session has a terminal already")
         } else if !is_term(term) {
             refused("not a terminal type")
+        } else if let Err(refusal) = self.security.tty() {
+            Outcome::Refused(refusal)
         } else {
             self.pty = Some(pty.clone());
             Outcome::Noted
@@ -113,23 +133,27 @@ impl Setup {
     }
 
     pub(crate) fn shell(&mut self) -> Decision {
-        self.program(Command::Shell, None)
+        self.program(Command::Shell, self.security.shell())
     }
 
     /// `command` goes to the guest exactly as sent. What cannot be an argument there is refused, not mended: a command
     /// that differs from the one that was asked for may do something else.
     pub(crate) fn exec(&mut self, command: &[u8]) -> Decision {
-        let problem = match std::str::from_utf8(command) {
-            Err(_) => Some("the command is not valid UTF-8"),
-            Ok(text) if text.contains('\0') => Some("the command holds a NUL byte"),
-            Ok(_) => None,
+        let allowed = match std::str::from_utf8(command) {
+            Err(_) => Err(refusal("the command is not valid UTF-8")),
+            Ok(text) if text.contains('\0') => Err(refusal("the command holds a NUL byte")),
+            Ok(text) => self.security.exec(text),
         };
-        self.program(Command::Exec(String::from_utf8_lossy(command).into_owned()), problem)
+        self.program(Command::Exec(String::from_utf8_lossy(command).into_owned()), allowed)
     }
 
     pub(crate) fn subsystem(&mut self, name: &str) -> Decision {
-        let problem = name.contains('\0').then_some("the name holds a NUL byte");
-        self.program(Command::Subsystem(name.to_owned()), problem)
+        let allowed = if name.contains('\0') {
+            Err(refusal("the name holds a NUL byte"))
+        } else {
+            self.security.subsystem(name)
+        };
+        self.program(Command::Subsystem(name.to_owned()), allowed)
     }
 
     pub(crate) fn window(&mut self, size: WindowSize) -> Decision {
@@ -148,7 +172,10 @@ impl Setup {
         let outcome = match Signal::parse(name) {
             None => refused("not a signal of RFC 4254"),
             Some(_) if !self.started => refused("no program runs"),
-            Some(signal) => Outcome::Deliver(signal),
+            Some(signal) => match self.security.signal(name) {
+                Ok(()) => Outcome::Deliver(signal),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
         };
         self.decide(Asked::Signal(name.to_owned()), outcome)
     }
@@ -173,20 +200,42 @@ impl Setup {
         self.decide(Asked::Agent, refused("agent forwarding is not available"))
     }
 
-    fn program(&mut self, command: Command, problem: Option<&'static str>) -> Decision {
+    fn program(&mut self, asked: Command, allowed: Result<(), Refusal>) -> Decision {
         let outcome = if self.started {
             refused("the channel has had its program already")
-        } else if let Some(problem) = problem {
-            refused(problem)
-        } else {
+        } else if let Err(refusal) = allowed {
+            Outcome::Refused(refusal)
+        } else if let Some(command) = self.forced(&asked) {
             self.started = true;
-            Outcome::Start(Start {
-                command: command.clone(),
-                env: std::mem::take(&mut self.env),
-                pty: self.pty.take(),
-            })
+            Outcome::Start(Start { command, env: std::mem::take(&mut self.env), pty: self.pty.take() })
+        } else {
+            refused("the command is too long to be handed to the one that runs here instead")
         };
-        self.decide(Asked::Program(command), outcome)
+        self.decide(Asked::Program(asked), outcome)
+    }
+
+    /// What runs instead of `asked`, which it finds in its environment as with sshd; `None` if it has no room there.
+    fn forced(&mut self, asked: &Command) -> Option<Command> {
+        let Some(forced) = self.security.force_command().map(str::to_owned) else {
+            return Some(asked.clone());
+        };
+        self.env.retain(|(name, _)| name != ORIGINAL_COMMAND);
+        let original = match asked {
+            Command::Shell => None,
+            Command::Exec(original) | Command::Subsystem(original) => Some(original),
+        };
+        original.is_none_or(|original| self.note(ORIGINAL_COMMAND, original)).then_some(Command::Exec(forced))
+    }
+
+    /// Keeps a variable for the program; `false` if there are too many.
+    fn note(&mut self, name: &str, value: &str) -> bool {
+        let bytes = self.env_bytes + name.len() + value.len();
+        let room = self.env.len() < MAX_ENV && bytes <= MAX_ENV_BYTES;
+        if room {
+            self.env_bytes = bytes;
+            self.env.push((name.to_owned(), value.to_owned()));
+        }
+        room
     }
 
     fn decide(&mut self, asked: Asked, outcome: Outcome) -> Decision {
@@ -197,7 +246,11 @@ impl Setup {
 }
 
 fn refused(reason: &'static str) -> Outcome {
-    Outcome::Refused(Cow::Borrowed(reason))
+    Outcome::Refused(refusal(reason))
+}
+
+fn refusal(reason: &'static str) -> Refusal {
+    Refusal { code: codes::ssh::SSH_CHANNEL_REQUEST_FAILED, reason }
 }
 
 fn is_env_name(name: &str) -> bool {
@@ -226,16 +279,20 @@ mod tests {
 
     const SIZE: WindowSize = WindowSize { columns: 80, rows: 24, width: 0, height: 0 };
 
+    fn setup() -> Setup {
+        Setup::new(Arc::new(Security::open()))
+    }
+
     fn reason(decision: &Decision) -> &str {
         match &decision.outcome {
-            Outcome::Refused(reason) => reason,
+            Outcome::Refused(refusal) => refusal.reason,
             other => panic!("granted: {other:?}"),
         }
     }
 
     #[test]
     fn a_program_gets_what_was_asked_before_it() {
-        let mut setup = Setup::default();
+        let mut setup = setup();
         assert!(setup.env("LANG", "C.UTF-8").granted());
         assert!(
             setup.pty("xterm", SIZE, &[(Mode::ECHO, 1), (Mode::TTY_OP_END, 0), (Mode::VINTR, 3)]).granted()
@@ -252,18 +309,18 @@ mod tests {
     #[test]
     fn commands_are_taken_as_they_are_or_not_at_all() {
         for command in ["", " ", "echo  $HOME; ls | wc", "\n", "caf\u{e9}"] {
-            let decision = Setup::default().exec(command.as_bytes());
+            let decision = setup().exec(command.as_bytes());
             let Outcome::Start(start) = decision.outcome else { panic!("{decision:?}") };
             assert_eq!(start.command, Command::Exec(command.to_owned()));
         }
-        assert!(reason(&Setup::default().exec(b"echo \xff")).contains("UTF-8"));
-        assert!(reason(&Setup::default().exec(b"echo \0")).contains("NUL"));
-        assert!(reason(&Setup::default().subsystem("sf\0tp")).contains("NUL"));
+        assert!(reason(&setup().exec(b"echo \xff")).contains("UTF-8"));
+        assert!(reason(&setup().exec(b"echo \0")).contains("NUL"));
+        assert!(reason(&setup().subsystem("sf\0tp")).contains("NUL"));
     }
 
     #[test]
     fn a_channel_runs_one_program_and_a_refused_one_does_not_count() {
-        let mut setup = Setup::default();
+        let mut setup = setup();
         assert!(!setup.exec(b"\xff").granted());
         assert!(setup.exec(b"true").granted());
         for again in [setup.exec(b"true"), setup.shell(), setup.subsystem("sftp")] {
@@ -277,7 +334,7 @@ mod tests {
 
     #[test]
     fn names_that_are_no_environment_variables_are_refused() {
-        let mut setup = Setup::default();
+        let mut setup = setup();
         for name in ["", "1A", "A B", "A=B", "LD-X", "\u{e9}", "A\0"] {
             assert!(!setup.env(name, "x").granted(), "{name:?}");
         }
@@ -289,9 +346,53 @@ mod tests {
         assert!(reason(&setup.env("ONE_MORE", "x")).contains("too many"));
     }
 
+    fn forced(command: &str) -> Setup {
+        let settings =
+            containerssh_config::Security { force_command: command.to_owned(), ..Default::default() };
+        Setup::new(Arc::new(Security::new(&settings).unwrap()))
+    }
+
+    #[test]
+    fn a_forced_command_finds_what_was_asked_for_and_nothing_that_the_client_says_it_is() {
+        let started = |decision: Decision| match decision.outcome {
+            Outcome::Start(start) => (start.command, start.env),
+            other => panic!("{other:?}"),
+        };
+        let original = |command: &str| vec![("SSH_ORIGINAL_COMMAND".to_owned(), command.to_owned())];
+        let force = Command::Exec("/bin/gate".to_owned());
+        let mut setup = forced("/bin/gate");
+        assert!(setup.env("SSH_ORIGINAL_COMMAND", "git-upload-pack other").granted());
+        assert_eq!(started(setup.exec(b"rm -rf /")), (force.clone(), original("rm -rf /")));
+        assert_eq!(started(forced("/bin/gate").subsystem("sftp")), (force.clone(), original("sftp")));
+        assert_eq!(started(forced("/bin/gate").shell()), (force, vec![]));
+        let long = "x".repeat(MAX_ENV_BYTES);
+        assert!(reason(&forced("/bin/gate").exec(long.as_bytes())).contains("too long"));
+    }
+
+    #[test]
+    fn what_the_configuration_does_not_allow_is_refused_with_its_code() {
+        let settings = containerssh_config::Security {
+            default_mode: containerssh_config::SecurityMode::Disable,
+            ..Default::default()
+        };
+        let mut setup = Setup::new(Arc::new(Security::new(&settings).unwrap()));
+        for (decision, code) in [
+            (setup.env("LANG", "C"), codes::security::SECURITY_ENV_REJECTED),
+            (setup.pty("xterm", SIZE, &[]), codes::security::SECURITY_TTY_REJECTED),
+            (setup.shell(), codes::security::SECURITY_SHELL_REJECTED),
+            (setup.exec(b"ls"), codes::security::SECURITY_EXEC_REJECTED),
+            (setup.subsystem("sftp"), codes::security::SECURITY_SUBSYSTEM_REJECTED),
+        ] {
+            assert!(
+                matches!(decision.outcome, Outcome::Refused(refusal) if refusal.code == code),
+                "{decision:?}"
+            );
+        }
+    }
+
     #[test]
     fn what_there_is_not_is_refused_with_a_reason() {
-        let mut setup = Setup::default();
+        let mut setup = setup();
         assert!(reason(&setup.signal("TERM")).contains("no program"));
         assert!(reason(&setup.signal("TERM; rm")).contains("RFC 4254"));
         assert!(reason(&setup.window(SIZE)).contains("terminal"));

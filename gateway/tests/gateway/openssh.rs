@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use containerssh_config::{Config, SecurityMode};
 use russh::keys::{Algorithm, PrivateKey};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -16,7 +17,11 @@ struct OpenSsh {
 
 impl OpenSsh {
     async fn new() -> Self {
-        let gateway = Gateway::start(|_| {}).await;
+        Self::with(|_| {}).await
+    }
+
+    async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let gateway = Gateway::start(adjust).await;
         let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
         gateway.auth.keys.lock().unwrap().push(key.public_key().to_openssh().unwrap());
         let path = gateway.directory.path().join("id");
@@ -122,5 +127,36 @@ async fn reads_the_reason_when_recording_is_not_possible() {
     assert!(stderr.contains("recording is not possible"), "{stderr}");
     std::fs::remove_file(&audit).unwrap();
     std::fs::create_dir(&audit).unwrap();
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_the_forced_command_whatever_was_asked_for() {
+    let ssh = OpenSsh::with(|config| {
+        config.security.force_command = "echo \"asked: $SSH_ORIGINAL_COMMAND\"".into()
+    })
+    .await;
+    let (stdout, _, status) = ssh.run(&[], "rm -rf / | wc").await;
+    assert_eq!((stdout.as_str(), status), ("asked: rm -rf / | wc\n", Some(0)));
+    let (stdout, _, status) = ssh.run(&["-s"], "sftp").await;
+    assert_eq!((stdout.as_str(), status), ("asked: sftp\n", Some(0)));
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_only_commands_that_are_listed() {
+    let ssh = OpenSsh::with(|config| {
+        config.security.command.mode = SecurityMode::Filter;
+        config.security.command.allow = vec!["echo  exact".into()];
+        config.security.command.allow_patterns = vec!["echo [0-9]+".into()];
+        config.security.shell.mode = SecurityMode::Disable;
+    })
+    .await;
+    assert_eq!(ssh.run(&[], "echo  exact").await.0, "exact\n");
+    assert_eq!(ssh.run(&[], "echo 42").await.0, "42\n");
+    for denied in ["echo exact", "echo 42; id", "id", ""] {
+        let (stdout, stderr, status) = ssh.run(&[], denied).await;
+        assert_eq!((stdout.as_str(), status), ("", Some(255)), "{denied}: {stderr}");
+    }
     ssh.gateway.stop().await;
 }
