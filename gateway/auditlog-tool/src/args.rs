@@ -10,6 +10,7 @@ use crate::convert::ConvertArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::play::PlayArgs;
 use crate::search::SearchArgs;
+use crate::store::{FetchArgs, LsArgs};
 
 /// Reads ContainerSSH audit logs (FORMAT 1 and 2), whole or damaged.
 #[derive(Debug, Parser)]
@@ -39,6 +40,10 @@ pub(crate) enum Command {
     Play(PlayArgs),
     /// Find a pattern in what users saw, typed and ran, through many logs
     Search(SearchArgs),
+    /// List the records in a bucket, by user, gateway and time
+    Ls(LsArgs),
+    /// Copy a record out of a bucket, whole and verified
+    Fetch(FetchArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

@@ -24,5 +24,7 @@ pub(crate) enum ToolError {
     #[error(transparent)]
     Pattern(#[from] crate::search::PatternError),
     #[error(transparent)]
+    Store(Box<crate::store::StoreError>),
+    #[error(transparent)]
     Channel(#[from] crate::convert::ChannelError),
 }

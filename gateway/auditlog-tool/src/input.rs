@@ -1,17 +1,19 @@
 //! Where a log comes from.
 //!
-//! The one way for every subcommand: a path, or `-` for standard input. Logs are read as streams; what has to be
+//! The one way for every subcommand: a path, `s3://bucket/key`, or `-` for standard input. Logs are read as streams; what has to be
 //! read twice and cannot be rewound is kept in an unnamed temporary file.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use containerssh_auditlog::Decoder;
 
 use crate::error::ToolError;
 use crate::progress::{Meter, Progress};
+use crate::store::{self, ObjectReader, Store, StoreArgs};
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 << 10;
@@ -21,7 +23,24 @@ pub(crate) type Reader = Box<dyn BufRead>;
 
 /// The options that say how logs are reached and opened; every subcommand that reads logs has them.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct SourceArgs {}
+pub(crate) struct SourceArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Made for the first log that lies in a store, and used for all of them.
+    #[arg(skip)]
+    opened: Arc<OnceLock<Arc<Store>>>,
+}
+
+impl SourceArgs {
+    /// The store that these options name.
+    fn store(&self) -> Result<Arc<Store>, ToolError> {
+        if let Some(store) = self.opened.get() {
+            return Ok(store.clone());
+        }
+        let store = Arc::new(Store::open(&self.store)?);
+        Ok(self.opened.get_or_init(|| store).clone())
+    }
+}
 
 /// A log that has been opened.
 #[derive(Debug)]
@@ -36,6 +55,8 @@ enum Origin {
     Stdin,
     /// A pipe or device: can be read once.
     Stream(File),
+    /// An object in a store: is read as it comes, once.
+    Object(Box<ObjectReader>),
     /// Can be read from the start as often as needed.
     File(File),
     /// A stream that has been read.
@@ -47,7 +68,7 @@ impl Input {
     ///
     /// # Errors
     /// If it cannot be opened, or is a directory.
-    pub(crate) fn open(spec: &OsStr, _: &SourceArgs) -> Result<Self, ToolError> {
+    pub(crate) fn open(spec: &OsStr, source: &SourceArgs) -> Result<Self, ToolError> {
         if spec == "-" {
             return Ok(Self {
                 name: "standard input".to_owned(),
@@ -56,6 +77,10 @@ impl Input {
             });
         }
         let name = Path::new(spec).display().to_string();
+        if store::is_location(spec) {
+            let origin = Origin::Object(Box::new(ObjectReader::of_location(source.store()?, &name)?));
+            return Ok(Self { name, origin, meter: Meter::default() });
+        }
         let open = || {
             let file = File::open(spec)?;
             let kind = file.metadata()?.file_type();
@@ -123,6 +148,7 @@ impl Origin {
         Ok(match self {
             Self::Stdin => buffered(Box::new(io::stdin())),
             Self::Stream(file) => buffered(Box::new(file)),
+            Self::Object(object) => buffered(object),
             Self::File(mut file) => {
                 file.rewind()?;
                 buffered(Box::new(file))

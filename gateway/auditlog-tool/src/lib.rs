@@ -23,6 +23,7 @@ mod progress;
 mod screen;
 mod search;
 mod session;
+mod store;
 mod time;
 mod walk;
 
@@ -73,6 +74,8 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
         Command::Convert(args) => convert::run(args, output),
         Command::Play(args) => play::run(args, output),
         Command::Search(args) => search::run(args, output),
+        Command::Ls(args) => store::ls(args, output),
+        Command::Fetch(args) => store::fetch(args, output),
         Command::Completions(args) => manual::completions(args, output),
         Command::Man(args) => manual::man(args, output),
     }

@@ -15,13 +15,21 @@ pub(crate) struct Progress(Option<ProgressBar>);
 impl Progress {
     /// Starts for these inputs. The bar has an end only if their sizes are known: for files, not for directories and streams.
     pub(crate) fn start(specs: &[OsString]) -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(None);
-        }
         let size = |spec: &OsString| {
             Path::new(spec).metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
         };
-        let total = specs.iter().map(size).sum::<Option<u64>>();
+        Self::of(specs.iter().map(size).sum())
+    }
+
+    /// Starts for so many bytes.
+    pub(crate) fn of_bytes(total: u64) -> Self {
+        Self::of(Some(total))
+    }
+
+    fn of(total: Option<u64>) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
         let (bar, template) = match total {
             Some(total) => {
                 (ProgressBar::new(total), "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left")
