@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 use crate::convert::ConvertArgs;
+use crate::html::HtmlArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::play::PlayArgs;
 use crate::search::SearchArgs;
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Replay a session in the terminal
     Play(PlayArgs),
+    /// Write a session as one file that replays in a browser
+    Html(HtmlArgs),
     /// Find a pattern in what users saw, typed and ran, through many logs
     Search(SearchArgs),
     /// List the records in a bucket, by user, gateway and time

@@ -13,6 +13,7 @@
 mod args;
 mod convert;
 mod error;
+mod html;
 mod input;
 mod manual;
 mod outcome;
@@ -73,6 +74,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
     match command {
         Command::Convert(args) => convert::run(args, output),
         Command::Play(args) => play::run(args, output),
+        Command::Html(args) => html::run(args, output),
         Command::Search(args) => search::run(args, output),
         Command::Ls(args) => store::ls(args, output),
         Command::Fetch(args) => store::fetch(args, output),

@@ -17,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 
 pub(crate) use cast::{ChannelError, choose_to_watch};
+pub(crate) use transcript::describe;
 
 /// The arguments of `convert`, and those without a subcommand.
 #[derive(Debug, clap::Args)]

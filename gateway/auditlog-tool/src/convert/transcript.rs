@@ -100,7 +100,8 @@ fn put(timestamp: u64, channel: Option<u64>, kind: &str, text: &str, out: &mut V
     out.extend_from_slice(line.as_bytes());
 }
 
-fn describe(payload: &Payload) -> (&'static str, String) {
+/// What kind of thing a record tells, and what; safe to show on any terminal.
+pub(crate) fn describe(payload: &Payload) -> (&'static str, String) {
     use Payload as P;
     match payload {
         P::Disconnect => ("connection", "ended".to_owned()),
