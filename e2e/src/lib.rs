@@ -17,6 +17,7 @@ pub mod policy;
 pub mod record;
 pub mod s3;
 pub mod ssh;
+pub mod tool;
 pub mod wait;
 
 pub use cluster::{Cluster, Namespace};

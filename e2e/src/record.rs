@@ -63,6 +63,11 @@ impl Record {
     }
 }
 
+/// Whether an object is what proves another one.
+fn is_manifest(key: &str) -> bool {
+    key.ends_with(".manifest.json")
+}
+
 /// Waits for the record below `prefix` that mentions `marker`.
 pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Record> {
     let mut seen = std::collections::BTreeSet::new();
@@ -73,7 +78,7 @@ pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Recor
     wait::until(&format!("a record of {marker} below {prefix}"), UPLOAD_DEADLINE, || async {
         let keys = bucket.keys(prefix).await?;
         for key in &keys {
-            if seen.borrow_mut().insert(key.clone()) {
+            if !is_manifest(key) && seen.borrow_mut().insert(key.clone()) {
                 let record = Record::decode(bucket.get(key).await?)?;
                 if record.mentions(marker) {
                     *found.borrow_mut() = Some(record);
@@ -92,7 +97,8 @@ pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Recor
 pub async fn all(cluster: &Cluster, prefix: &str, count: usize) -> Result<Vec<Record>> {
     let bucket = Bucket::new(&cluster.environment);
     let keys = wait::until(&format!("{count} records below {prefix}"), UPLOAD_DEADLINE, || async {
-        let keys = bucket.keys(prefix).await?;
+        let mut keys = bucket.keys(prefix).await?;
+        keys.retain(|key| !is_manifest(key));
         ensure!(keys.len() >= count, "there are {}", keys.len());
         Ok(keys)
     })

@@ -55,6 +55,21 @@ impl Bucket {
         Ok(keys)
     }
 
+    /// How an object is locked: the mode, and until when (seconds since 1970).
+    pub async fn lock(&self, key: &str) -> Result<(String, i64)> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+            .with_context(|| format!("asking for {key}"))?;
+        let mode = head.object_lock_mode().context("no lock")?.as_str().to_owned();
+        let until = head.object_lock_retain_until_date().context("no date")?.secs();
+        Ok((mode, until))
+    }
+
     /// One object, whole.
     pub async fn get(&self, key: &str) -> Result<Object> {
         let answer = self

@@ -115,6 +115,12 @@ async fn values_that_make_no_sense_are_refused_by_name() -> Result<()> {
         ("watchNamespaces={A}", "/watchNamespaces/0"),
         ("log.level=loud", "/log/level"),
         ("serviceAccount.create=true", "'create' not allowed"),
+        ("admission.enabled=yes", "/admission/enabled"),
+        ("admission.trustedUsers={a'b}", "/admission/trustedUsers/0"),
+        ("baseline.colour=blue", "'colour' not allowed"),
+        ("baseline.onFailure=Ignore", "/baseline/onFailure"),
+        ("monitoring.rules.queueDepth=many", "/monitoring/rules/queueDepth"),
+        ("monitoring.monitors.interval=often", "/monitoring/monitors/interval"),
     ] {
         match render("containerssh-operator", &["--set-string", value]).await? {
             Ok(_) => anyhow::bail!("{value} was taken"),
@@ -138,5 +144,130 @@ async fn definitions_stay_after_an_uninstall_unless_the_user_says_otherwise() ->
             );
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn admission_is_on_unless_the_user_says_otherwise_and_refuses_when_in_doubt() -> Result<()> {
+    let objects = operator(&[]).await?;
+    let policies = of_kind(&objects, "ValidatingAdmissionPolicy");
+    let bindings = of_kind(&objects, "ValidatingAdmissionPolicyBinding");
+    ensure!(policies.len() >= 6 && policies.len() == bindings.len(), "{} policies", policies.len());
+    for policy in &policies {
+        ensure!(policy["spec"]["failurePolicy"] == "Fail", "{}", policy["metadata"]["name"]);
+        let bound = bindings.iter().find(|b| b["spec"]["policyName"] == policy["metadata"]["name"]);
+        let bound = bound.with_context(|| format!("{} is not bound", policy["metadata"]["name"]))?;
+        ensure!(bound["spec"]["validationActions"] == serde_json::json!(["Deny"]), "{bound}");
+        // The operator itself goes on working; where pods borrow an account, nobody is trusted.
+        let text = policy["spec"].to_string();
+        let trusts = text.contains("system:serviceaccount:system:release-containerssh-operator");
+        ensure!(
+            trusts || policy["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-accounts")),
+            "{text}"
+        );
+    }
+    let off = operator(&["--set", "admission.enabled=false"]).await?;
+    ensure!(of_kind(&off, "ValidatingAdmissionPolicy").is_empty(), "it cannot be switched off");
+    let some = operator(&["--set", "watchNamespaces={a,b}"]).await?;
+    for binding in of_kind(&some, "ValidatingAdmissionPolicyBinding") {
+        let values = &binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"];
+        ensure!(*values == serde_json::json!(["a", "b"]), "{binding}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_baseline_reaches_the_operator_and_its_change_replaces_the_pods() -> Result<()> {
+    let digest = |objects: &[Value]| {
+        of_kind(objects, "Deployment")[0]["spec"]["template"]["metadata"]["annotations"].clone()
+    };
+    let plain = operator(&[]).await?;
+    let deny = operator(&["--set", "baseline.onFailure=Deny"]).await?;
+    let allow = operator(&["--set", "baseline.onFailure=Allow"]).await?;
+    ensure!(digest(&deny) != digest(&allow) && digest(&deny) != digest(&plain), "{}", digest(&deny));
+    let map = of_kind(&deny, "ConfigMap");
+    ensure!(map.len() == 1 && map[0]["data"]["baseline.yaml"] == "onFailure: Deny\n", "{map:?}");
+    let pod = &of_kind(&deny, "Deployment")[0]["spec"]["template"]["spec"];
+    let arguments = &pod["containers"][0]["args"];
+    let path = pod["containers"][0]["volumeMounts"][0]["mountPath"].as_str().context("a mount")?;
+    ensure!(mentions(arguments, &format!("--baseline={path}/baseline.yaml")), "{arguments}");
+    ensure!(pod["volumes"][0]["configMap"]["name"] == map[0]["metadata"]["name"], "{pod}");
+    ensure!(of_kind(&plain, "ConfigMap").is_empty(), "a baseline that nobody asked for");
+    Ok(())
+}
+
+/// Everything that stands between `containerssh_` and the end of the word.
+fn metric_names(text: &str) -> std::collections::BTreeSet<String> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| word.starts_with("containerssh_"))
+        .map(|word| word.trim_end_matches("_bucket").to_owned())
+        .collect()
+}
+
+/// Counters with labels are shown from their first event on; a healthy gateway has none of these.
+const SHOWN_WHEN_THEY_HAPPEN: [&str; 8] = [
+    "containerssh_audit_upload_failures_total",
+    "containerssh_audit_stdout_bytes_total",
+    "containerssh_audit_events_sent_total",
+    "containerssh_audit_events_dropped_total",
+    "containerssh_audit_events_delay_seconds",
+    "containerssh_auth_failures_total",
+    "containerssh_operator_reconcile_errors_total",
+    "containerssh_audit_io_bytes_total",
+];
+
+#[tokio::test]
+async fn alerts_and_dashboard_speak_of_metrics_that_exist() -> Result<()> {
+    let all = ["monitors", "rules", "dashboard"].map(|part| format!("monitoring.{part}.enabled=true"));
+    let flags: Vec<&str> = all.iter().flat_map(|flag| ["--set", flag.as_str()]).collect();
+    let objects = operator(&flags).await?;
+    let rule = of_kind(&objects, "PrometheusRule");
+    let alerts: Vec<&Value> = rule[0]["spec"]["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|g| g["rules"].as_array())
+        .flatten()
+        .collect();
+    ensure!(alerts.len() >= 12, "{} alerts", alerts.len());
+    for alert in &alerts {
+        for field in
+            ["/alert", "/expr", "/labels/severity", "/annotations/summary", "/annotations/description"]
+        {
+            ensure!(alert.pointer(field).is_some_and(Value::is_string), "{field} is missing: {alert}");
+        }
+    }
+    let dashboards = of_kind(&objects, "ConfigMap");
+    let dashboard = dashboards[0]["data"]["containerssh.json"].as_str().context("a dashboard")?;
+    let parsed: Value = serde_json::from_str(dashboard)?;
+    ensure!(parsed["panels"].as_array().is_some_and(|panels| panels.len() > 15), "few panels");
+    let expressions: String =
+        alerts.iter().filter_map(|alert| alert["expr"].as_str()).collect::<Vec<_>>().join(" ");
+    let mut named = metric_names(&expressions);
+    named.extend(metric_names(dashboard));
+
+    // A gateway that has served a session, and the operator.
+    let shared = containerssh_e2e::fixture::shared("metrics", serde_json::json!({})).await?;
+    shared.login.run("true").await?.expect_code(0)?;
+    let pods = shared.namespace.pods("app.kubernetes.io/name=containerssh-gateway").await?;
+    let system = containerssh_e2e::Namespace {
+        cluster: shared.cluster.clone(),
+        name: shared.cluster.environment.operator_namespace.clone(),
+    };
+    let operators = system.pods("app.kubernetes.io/name=containerssh-operator").await?;
+    let mut known = std::collections::BTreeSet::new();
+    for pod in pods.iter().chain(&operators) {
+        let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+        let (Some(namespace), Some(name)) = (namespace, name) else { continue };
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:9100/proxy/metrics");
+        let output = Command::new("kubectl").args(["get", "--raw", &path]).output().await?;
+        ensure!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+        known.extend(metric_names(&String::from_utf8_lossy(&output.stdout)));
+    }
+    let unknown: Vec<_> = named
+        .iter()
+        .filter(|name| !known.contains(*name) && !SHOWN_WHEN_THEY_HAPPEN.contains(&name.as_str()))
+        .collect();
+    ensure!(unknown.is_empty(), "nobody measures {unknown:?}; what there is: {known:?}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The authentication server of the tests: ContainerSSH's webhooks, with users that misbehave on purpose.
+//! The server that the tests' gateways call: ContainerSSH's webhooks, with users that misbehave on purpose, and a receiver of
+//! events, `POST /events`, which gives back what it got, `GET /events`.
 //!
 //! | User | Answer |
 //! |---|---|
@@ -13,13 +14,14 @@
 #![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
@@ -27,8 +29,20 @@ use serde_json::{Value, json};
 async fn main() -> anyhow::Result<()> {
     let address: SocketAddr = std::env::var("LISTEN").unwrap_or_else(|_| "0.0.0.0:8080".into()).parse()?;
     let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, Router::new().route("/{hook}", post(answer))).await?;
+    let events = Router::new().route("/events", get(received).post(receive)).with_state(Events::default());
+    axum::serve(listener, Router::new().route("/{hook}", post(answer)).merge(events)).await?;
     Ok(())
+}
+
+/// What was received, in order.
+type Events = Arc<Mutex<Vec<Value>>>;
+
+async fn receive(State(events): State<Events>, Json(batch): Json<Vec<Value>>) {
+    events.lock().unwrap_or_else(PoisonError::into_inner).extend(batch);
+}
+
+async fn received(State(events): State<Events>) -> Json<Vec<Value>> {
+    Json(events.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 
 async fn answer(Path(hook): Path<String>, body: Bytes) -> Response {
