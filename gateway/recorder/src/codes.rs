@@ -5,6 +5,8 @@ containerssh_log::codes! {
     pub mod code {
         AUDIT_RECORD_FAILED = "A session's audit record can no longer be written. The session ends, or goes on unrecorded where audit.onFailure is allow.";
         AUDIT_RECORD_RESUMED = "A session's audit record can be written again. The gap is recorded in it.";
+        AUDIT_RECORD_FINISHED = "A session's audit record is complete, with this digest, and will be delivered.";
+        AUDIT_RECORD_UNSIGNED = "The key of audit.signing could not be used for records that an earlier run left behind: their manifests are not signed.";
         AUDIT_RECORD_INCOMPLETE = "A session's audit record could not be completed. It stays in the spool and is completed and uploaded when the gateway starts again.";
         AUDIT_SPOOL_FULL = "The spool holds as much as it may: audit.spool.onFull decides what happens to sessions until uploads free space.";
         AUDIT_SPOOL_RECOVERING = "Records of an earlier run were found in the spool and will be uploaded.";

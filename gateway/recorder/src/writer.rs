@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use containerssh_auditlog::Version;
-use containerssh_config::{Audit, FormatVersion, OnFailure};
+use containerssh_auditlog::manifest::{ClosedBy, SigningKey};
+use containerssh_config::{Audit, AuditFormat, FormatVersion, OnFailure};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::code;
 use crate::error::TapError;
 use crate::intake::{Ending, Work};
+use crate::integrity::{self, Finished};
 use crate::segment::{Lost, Segment};
 use crate::session::{Session, Stage};
 use crate::spool::Spool;
@@ -25,6 +27,7 @@ use crate::spool::dir::Stage as FileStage;
 use crate::spool::record_file::RecordFile;
 use crate::spool::sidecar::{Sidecar, User};
 use crate::spool::sync::{Dirty, Synced};
+use crate::told;
 
 /// Bytes written and not yet durable, at most: what a power cut can cost a session on a slow disk.
 const MAX_UNSYNCED: u64 = 8 * 1024 * 1024;
@@ -47,6 +50,8 @@ pub(crate) struct Writer {
     sidecar: Sidecar,
     /// The session's settings, for the credentials.
     audit: Arc<Audit>,
+    /// Signs the manifest.
+    key: Option<Arc<SigningKey>>,
     /// `None` before it could be made.
     record: Option<RecordFile>,
     /// Files other than the record's own, and names, that the next sync covers.
@@ -75,6 +80,7 @@ impl Writer {
             spool,
             sidecar,
             audit,
+            key: None,
             record: None,
             fresh: Dirty { files: Vec::new(), names: false },
             dirty: 0,
@@ -134,15 +140,18 @@ impl Writer {
             FormatVersion::V1 => Version::V1,
             FormatVersion::V2 => Version::V2,
         };
+        let signing = self.audit.signing.clone();
         let _permit = self.spool.threads.acquire().await;
         let made = tokio::task::spawn_blocking(move || {
+            // First of all: without it nothing shall be left behind.
+            let key = integrity::signing_key(&signing)?.map(Arc::new);
             // The record first: a sidecar without one is swept at start.
             let record = RecordFile::create(&spool.dir.record(&id, FileStage::Open), version)?;
             let beside = sidecar.write_new(&spool.dir.sidecar(&id))?;
-            Ok::<_, io::Error>((record, beside))
+            Ok::<_, io::Error>((key, record, beside))
         });
-        let (record, beside) = made.await.map_err(io::Error::other)??;
-        self.record = Some(record);
+        let (key, record, beside) = made.await.map_err(io::Error::other)??;
+        (self.key, self.record) = (key, Some(record));
         self.fresh = Dirty { files: vec![beside], names: true };
         Ok(())
     }
@@ -157,7 +166,7 @@ impl Writer {
             let lost = Lost { records: 1, bytes: 0, reason: Some(reason) };
             self.session.metrics.dropped(&lost);
             let gap = self.session.intake.gap_alone(lost);
-            self.press(gap).await.map_err(|failed| failed.error)?;
+            self.press(gap, false).await.map_err(|failed| failed.error)?;
         }
         Ok(())
     }
@@ -171,7 +180,7 @@ impl Writer {
         if self.resume.is_some_and(|resume| Instant::now() < resume) {
             return self.drop_segment(&segment, "the audit spool could not be written");
         }
-        match self.append(segment).await {
+        match self.append(segment, false).await {
             Ok(()) => {
                 if self.resume.take().is_some() {
                     self.session.metrics.gap();
@@ -196,20 +205,21 @@ impl Writer {
         }
     }
 
-    /// Appends a segment. Where the file is gone, it is made again if the session may go on meanwhile.
-    async fn append(&mut self, segment: Segment) -> Result<(), Failed> {
+    /// Appends a segment, and the seal if it is the last. Where the file is gone, it is made again if the session may go
+    /// on meanwhile.
+    async fn append(&mut self, segment: Segment, last: bool) -> Result<(), Failed> {
         if self.session.on_failure == OnFailure::Allow
             && self.record.as_ref().is_none_or(RecordFile::is_removed)
             && let Err(error) = self.remake().await
         {
             return Err(Failed { segment, error });
         }
-        self.press(segment).await
+        self.press(segment, last).await
     }
 
     /// Compresses and writes on a thread of its own: compressing takes milliseconds, and a disk any time.
-    async fn press(&mut self, segment: Segment) -> Result<(), Failed> {
-        let Some(mut record) = self.record.clone() else {
+    async fn press(&mut self, segment: Segment, last: bool) -> Result<(), Failed> {
+        let Some(mut record) = self.record.take() else {
             return Err(Failed { segment, error: io::Error::other("the record's file could not be made") });
         };
         // The semaphore is never closed, so there is always a permit to wait for.
@@ -219,23 +229,28 @@ impl Writer {
         let shared = segment.clone();
         let job = tokio::task::spawn_blocking(move || {
             let mut press = presses.take();
-            let outcome = record.append(&shared, &mut press).map(|()| record);
+            let before = record.len();
+            let outcome = record.append(&shared, last, &mut press);
             presses.put(press);
-            outcome
+            (record, before, outcome)
         });
-        let outcome = job.await.map_err(io::Error::other).flatten();
+        let outcome = job.await;
         drop(permit);
         // The job is over, so this is the last reference.
         let segment = Arc::try_unwrap(segment).unwrap_or_default();
         match outcome {
-            Ok(record) => {
-                self.dirty += record.len() - self.record.as_ref().map_or(0, RecordFile::len);
+            Ok((record, before, outcome)) => {
+                self.dirty += record.len().saturating_sub(before);
                 self.session.budget.resize(&self.session.id, record.len());
                 self.record = Some(record);
+                if let Err(error) = outcome {
+                    return Err(Failed { segment, error });
+                }
                 self.session.intake.recycle(segment);
                 Ok(())
             }
-            Err(error) => Err(Failed { segment, error }),
+            // A panic. The record is given up here and completed at the next start, as after a crash.
+            Err(died) => Err(Failed { segment, error: io::Error::other(died) }),
         }
     }
 
@@ -384,26 +399,60 @@ impl Writer {
             self.remake().await?;
         }
         while let Some(segment) = self.retained.pop_front() {
-            if let Err(Failed { segment, error }) = self.append(segment).await {
+            let last = self.retained.is_empty();
+            if let Err(Failed { segment, error }) = self.append(segment, last).await {
                 self.retained.push_front(segment);
                 return Err(error);
             }
         }
         self.replace_sidecar_if_unsaved().await?;
         self.settle().await.map_err(io::Error::other)?;
-        let Some(record) = self.record.clone() else {
-            return Err(io::Error::other("the record's file is gone"));
-        };
-        let (spool, id) = (self.spool.clone(), self.session.id.clone());
-        let sealed = tokio::task::spawn_blocking(move || {
-            record.trim()?;
-            spool.dir.finish(&id)
-        });
-        sealed.await.map_err(io::Error::other)??;
+        if let Some(finished) = self.hand_over().await? {
+            tracing::info!(
+                code = code::AUDIT_RECORD_FINISHED,
+                module = "audit",
+                connectionId = %self.session.id,
+                bytes = finished.bytes,
+                sha256 = %finished.sha256,
+                key = %finished.key,
+                "The audit record is complete"
+            );
+            self.session.intake.feed().record_finished(told::finished(&finished));
+        }
         // Whether the new name is durable changes nothing: under the old one the file is complete as well.
         self.session.budget.ready(&self.session.id, SystemTime::now());
         self.spool.uploads.add(self.session.id.clone(), Some(self.audit.clone()));
         Ok(())
+    }
+
+    /// Writes the manifest of the complete record and gives the record the name under which it is delivered.
+    async fn hand_over(&mut self) -> io::Result<Option<Finished>> {
+        let Some(record) = self.record.take() else {
+            return Err(io::Error::other("the record's file is gone"));
+        };
+        let (spool, id) = (self.spool.clone(), self.session.id.clone());
+        let (sidecar, key) = (self.sidecar.clone(), self.key.clone());
+        let job = tokio::task::spawn_blocking(move || {
+            let close = || {
+                record.trim()?;
+                let chain = Some(record.chain());
+                let by = ClosedBy::Session;
+                let finished = if sidecar.format == AuditFormat::Binary {
+                    let key = key.as_deref();
+                    Some(integrity::finish(&spool.dir, &id, FileStage::Open, &sidecar, chain, by, key)?)
+                } else {
+                    // The record itself is not delivered.
+                    None
+                };
+                spool.dir.finish(&id)?;
+                Ok(finished)
+            };
+            let outcome = close();
+            (record, outcome)
+        });
+        let (record, outcome) = job.await.map_err(io::Error::other)?;
+        self.record = Some(record);
+        outcome
     }
 
     /// Where storing the user failed before, under `allow`.

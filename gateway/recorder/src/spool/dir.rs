@@ -76,6 +76,11 @@ impl SpoolDir {
         self.path.join(format!("{id}.json"))
     }
 
+    /// The record's manifest, once it is complete.
+    pub(crate) fn manifest(&self, id: &RecordId) -> PathBuf {
+        self.path.join(format!("{id}.manifest"))
+    }
+
     /// Makes the directory again where somebody removed it under us.
     pub(crate) fn remake(&self) -> io::Result<()> {
         make(&self.path)
@@ -89,6 +94,7 @@ impl SpoolDir {
     /// A record arrived where it belongs. The sidecar goes last: a record without one would have lost its destination.
     pub(crate) fn forget(&self, id: &RecordId) -> io::Result<()> {
         remove_if_there(&self.record(id, Stage::Ready))?;
+        remove_if_there(&self.manifest(id))?;
         remove_if_there(&self.sidecar(id))
     }
 
@@ -122,7 +128,7 @@ impl SpoolDir {
         Ok(target)
     }
 
-    /// Every record that is there. Drops sidecars that have none: either the record was delivered and the process died
+    /// Every record that is there. Drops sidecars and manifests that have none: either the record was delivered and the process died
     /// between the two removals, or nothing of it was ever written.
     pub(crate) fn leftovers(&self) -> io::Result<Vec<Leftover>> {
         let mut found = Vec::new();
@@ -138,7 +144,7 @@ impl SpoolDir {
                 "open" => Stage::Open,
                 "ready" => Stage::Ready,
                 // A temporary sidecar replaces the sidecar only when complete; found here, it never was.
-                "json" | "json.tmp" => {
+                "json" | "json.tmp" | "manifest" | "manifest.tmp" => {
                     sidecars.push((id, entry.path()));
                     continue;
                 }
@@ -202,7 +208,16 @@ mod tests {
         };
         write("young.ready", 1);
         write("old.open", 9);
-        for other in ["old.json", "old.json.tmp", "gone.json", "README", "no.such.thing"] {
+        let others = [
+            "old.json",
+            "old.json.tmp",
+            "old.manifest",
+            "gone.manifest",
+            "gone.json",
+            "README",
+            "no.such.thing",
+        ];
+        for other in others {
             write(other, 5);
         }
         let found: Vec<_> =
@@ -212,7 +227,10 @@ mod tests {
         let mut left: Vec<_> =
             std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [".lock", "README", "no.such.thing", "old.json", "old.open", "young.ready"]);
+        assert_eq!(
+            left,
+            [".lock", "README", "no.such.thing", "old.json", "old.manifest", "old.open", "young.ready"]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `<id>.open` | a session is writing it, or was when the process died |
 //! | `<id>.ready` | complete, waits for its upload |
 //! | `<id>.json` | the sidecar: destination and metadata, fixed when the session opened |
+//! | `<id>.manifest` | what the complete record is, to be delivered with it |
 //! | `corrupt/` | what could not be read; never deleted by us |
 //!
 //! A record's file is complete gzip members after a 40-byte header at every moment that a crash can pick, except for
