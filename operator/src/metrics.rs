@@ -3,6 +3,8 @@
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+use containerssh_crds::conditions::{READY, STALLED, is_true};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -38,6 +40,10 @@ pub struct Metrics {
     duration: Family<KindLabel, Histogram, fn() -> Histogram>,
     last_success: Family<KindLabel, Gauge<f64, AtomicU64>>,
     waiting: Family<KindLabel, Gauge>,
+    objects: Family<KindLabel, Gauge>,
+    unready: Family<KindLabel, Gauge>,
+    stalled: Family<KindLabel, Gauge>,
+    excluded: Gauge,
     writes: Family<WriteLabel, Counter>,
     leader: Gauge,
 }
@@ -69,6 +75,18 @@ impl Default for Metrics {
             "Objects marked for a reconcile that has not begun",
             waiting.clone(),
         );
+        let objects = Family::default();
+        registry.register("objects", "Objects that exist, by kind", objects.clone());
+        let unready = Family::default();
+        registry.register(
+            "unready_objects",
+            "Objects that are not Ready: gateways that users cannot reach, policies that are not obeyed everywhere",
+            unready.clone(),
+        );
+        let stalled = Family::default();
+        registry.register("stalled_objects", "Objects that need a person", stalled.clone());
+        let excluded = Gauge::default();
+        registry.register("exclusions", "Exclusions from policies that are in force", excluded.clone());
         let writes = Family::default();
         registry.register(
             "writes",
@@ -77,7 +95,20 @@ impl Default for Metrics {
         );
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica leads", leader.clone());
-        Self { registry, reconciles, failures, duration, last_success, waiting, writes, leader }
+        Self {
+            registry,
+            reconciles,
+            failures,
+            duration,
+            last_success,
+            waiting,
+            objects,
+            unready,
+            stalled,
+            excluded,
+            writes,
+            leader,
+        }
     }
 }
 
@@ -109,6 +140,21 @@ impl Metrics {
         self.waiting.get_or_create(&KindLabel { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// How the objects of a kind are, as their statuses say.
+    pub fn set_health(&self, kind: &'static str, health: Health) {
+        let label = KindLabel { kind };
+        let set = |family: &Family<KindLabel, Gauge>, count: usize| {
+            family.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set(&self.objects, health.objects);
+        set(&self.unready, health.unready);
+        set(&self.stalled, health.stalled);
+    }
+
+    pub fn set_exclusions(&self, count: usize) {
+        self.excluded.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// The whole registry as OpenMetrics text.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
@@ -117,9 +163,49 @@ impl Metrics {
     }
 }
 
+/// How the objects of a kind are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    pub objects: usize,
+    pub unready: usize,
+    pub stalled: usize,
+}
+
+impl Health {
+    /// Counts objects by their conditions; None = an object that cannot be decoded, which needs a person.
+    pub fn of<'a>(objects: impl IntoIterator<Item = Option<&'a [Condition]>>) -> Self {
+        let mut health = Self::default();
+        for conditions in objects {
+            health.objects += 1;
+            health.unready += usize::from(!conditions.is_some_and(|list| is_true(list, READY)));
+            health.stalled += usize::from(conditions.is_none_or(|list| is_true(list, STALLED)));
+        }
+        health
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_count_by_their_conditions_and_what_cannot_be_read_needs_a_person() {
+        let condition = |type_: &str| Condition {
+            type_: type_.to_owned(),
+            status: "True".to_owned(),
+            reason: String::new(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: crate::status::now(),
+        };
+        let (ready, stalled) = ([condition(READY)], [condition(STALLED)]);
+        let health = Health::of([Some(&ready[..]), Some(&stalled[..]), Some(&[]), None]);
+        assert_eq!(health, Health { objects: 4, unready: 3, stalled: 2 });
+        let metrics = Metrics::default();
+        metrics.set_health("AuditPolicy", health);
+        let text = metrics.render().unwrap();
+        assert!(text.contains("containerssh_operator_unready_objects{kind=\"AuditPolicy\"} 3"), "{text}");
+    }
 
     #[test]
     fn a_failure_is_counted_by_its_reason_and_leaves_the_last_success_alone() {

@@ -23,8 +23,8 @@ use crate::{
     error::Error,
     index::{self, Dirty},
     lease::{self, Candidate, Ended},
-    metrics::Metrics,
-    watches,
+    metrics::{Health, Metrics},
+    status, watches,
 };
 
 /// All that is under way when the operator is told to stop has to end within this; the kubelet gives 30 s.
@@ -214,6 +214,26 @@ where
     Box::pin(run.for_each(|_| std::future::ready(())))
 }
 
+/// How gateways and policies are, for alerts. Every replica knows; an alert takes the highest of them.
+fn measure(context: &Context) {
+    let gateways = context.gateways();
+    let gateways = Health::of(gateways.iter().map(|gateway| {
+        let gateway = gateway.0.as_ref().ok()?;
+        Some(gateway.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice()))
+    }));
+    context.metrics.set_health(reconcilers::gateway::KIND, gateways);
+    let policies = context.policies.state();
+    let now = status::now();
+    let exclusions = policies.iter().filter_map(|policy| policy.0.as_ref().ok());
+    let exclusions = exclusions.flat_map(|policy| &policy.spec.exclude).filter(|e| e.active(&now)).count();
+    context.metrics.set_exclusions(exclusions);
+    let policies = Health::of(policies.iter().map(|policy| {
+        let policy = policy.0.as_ref().ok()?;
+        Some(policy.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice()))
+    }));
+    context.metrics.set_health(reconcilers::audit_policy::KIND, policies);
+}
+
 /// Reads gauges, forgets what is gone.
 async fn keep_house(context: Arc<Context>) -> &'static str {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_EVERY);
@@ -222,6 +242,7 @@ async fn keep_house(context: Arc<Context>) -> &'static str {
         let gateways = context.shards.iter().map(|shard| shard.dirty.len()).sum();
         context.metrics.set_waiting(reconcilers::gateway::KIND, gateways);
         context.metrics.set_waiting(reconcilers::audit_policy::KIND, context.policies_dirty.len());
+        measure(&context);
         context.forget_gone();
     }
 }

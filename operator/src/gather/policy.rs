@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(spec: Value) -> GuardedPolicy {
+    fn read(spec: &Value) -> GuardedPolicy {
         serde_json::from_value(json!({
             "apiVersion": "containerssh.io/v1alpha1", "kind": "AuditPolicy",
             "metadata": {"name": "new", "uid": "u"}, "spec": spec,
@@ -110,7 +110,7 @@ mod tests {
         .unwrap()
     }
 
-    fn covers(spec: Value, namespace: &str) -> bool {
+    fn covers(spec: &Value, namespace: &str) -> bool {
         read(spec)
             .0
             .unwrap_err()
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_can_be_read_is_one() {
-        let policy = read(json!({"namespaces": ["a"], "enforce": {"onFailure": "Deny"}}));
+        let policy = read(&json!({"namespaces": ["a"], "enforce": {"onFailure": "Deny"}}));
         assert_eq!(policy.meta().name.as_deref(), Some("new"));
         assert!(policy.0.is_ok());
     }
@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn one_that_cannot_binds_where_it_is_known_to_hold_and_everywhere_in_doubt() {
         let enforce = json!({"onFailure": "Explode"});
-        assert!(covers(json!({"namespaces": ["a"], "enforce": enforce}), "a"));
-        assert!(!covers(json!({"namespaces": ["a"], "enforce": enforce}), "b"));
+        assert!(covers(&json!({"namespaces": ["a"], "enforce": enforce}), "a"));
+        assert!(!covers(&json!({"namespaces": ["a"], "enforce": enforce}), "b"));
         let selected =
             |value: &str| json!({"namespaceSelector": {"matchLabels": {"env": value}}, "enforce": enforce});
-        assert!(covers(selected("prod"), "x") && !covers(selected("lab"), "x"));
+        assert!(covers(&selected("prod"), "x") && !covers(&selected("lab"), "x"));
         for doubtful in [
             json!({"namespaces": "a", "enforce": enforce}),
             json!({"namespaces": ["a"], "namespaceSelector": {"matchLabels": ["x"]}}),
@@ -139,7 +139,7 @@ mod tests {
             json!("text"),
             json!(null),
         ] {
-            assert!(covers(doubtful.clone(), "b"), "{doubtful}");
+            assert!(covers(&doubtful, "b"), "{doubtful}");
         }
     }
 
@@ -147,6 +147,6 @@ mod tests {
     fn an_exclusion_in_a_policy_that_cannot_be_read_excludes_nobody() {
         let spec = json!({"namespaces": ["a"], "enforce": {"onFailure": "Explode"},
             "exclude": [{"namespace": "a", "reason": "r", "expiresAt": "2999-01-01T00:00:00Z"}]});
-        assert!(covers(spec, "a"));
+        assert!(covers(&spec, "a"));
     }
 }

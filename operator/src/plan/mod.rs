@@ -229,4 +229,6 @@ fn config_secret(inputs: &Inputs, config: &containerssh_config::Config) -> Resul
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
