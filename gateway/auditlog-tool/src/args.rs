@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 
 use crate::convert::ConvertArgs;
+use crate::extract::ExtractArgs;
 use crate::html::HtmlArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::play::PlayArgs;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Copy a record out of a bucket, whole and verified
     Fetch(FetchArgs),
+    /// Get transferred files back out of a log
+    Extract(ExtractArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

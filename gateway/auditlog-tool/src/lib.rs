@@ -13,6 +13,8 @@
 mod args;
 mod convert;
 mod error;
+mod extract;
+mod files;
 mod html;
 mod input;
 mod manual;
@@ -78,6 +80,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
         Command::Search(args) => search::run(args, output),
         Command::Ls(args) => store::ls(args, output),
         Command::Fetch(args) => store::fetch(args, output),
+        Command::Extract(args) => extract::run(args, output),
         Command::Completions(args) => manual::completions(args, output),
         Command::Man(args) => manual::man(args, output),
     }

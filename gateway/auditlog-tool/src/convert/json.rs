@@ -29,7 +29,7 @@ impl View for Lines {
     fn finish(&mut self, _: &mut Vec<u8>) {}
 }
 
-fn line(value: &impl Serialize, out: &mut Vec<u8>) {
+pub(super) fn line(value: &impl Serialize, out: &mut Vec<u8>) {
     // Into a Vec, from types with text keys only: nothing here can fail.
     if value.serialize(&mut Serializer::with_formatter(&mut *out, AsGo(CompactFormatter))).is_ok() {
         out.push(b'\n');

@@ -1,6 +1,7 @@
 //! `convert`: one log as JSON lines, as a transcript for people, or as a cast for players.
 
 mod cast;
+mod files;
 mod json;
 mod transcript;
 
@@ -15,6 +16,8 @@ use crate::error::ToolError;
 use crate::input::{Input, Reader, SourceArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
+
+use files::{Lines as Files, Style};
 
 pub(crate) use cast::{ChannelError, choose_to_watch};
 pub(crate) use transcript::describe;
@@ -49,6 +52,14 @@ pub(crate) struct ConvertArgs {
     /// asciicast: the version to write
     #[arg(long, value_enum, default_value_t, value_name = "N")]
     cast_version: CastVersion,
+
+    /// json, text: only what happened to files over SFTP and scp
+    #[arg(long)]
+    files: bool,
+
+    /// With --files: also requests that only look (stat, realpath)
+    #[arg(long, requires = "files")]
+    lookups: bool,
 
     #[command(flatten)]
     source: SourceArgs,
@@ -97,6 +108,8 @@ impl ConvertArgs {
 pub(crate) fn run(args: &ConvertArgs, output: &mut Output) -> Result<Outcome, ToolError> {
     let input = Input::open(args.input(), &args.source)?;
     match args.format {
+        Format::Json if args.files => print(input, args, output, &mut Files::new(Style::Json, args.lookups)),
+        Format::Text if args.files => print(input, args, output, &mut Files::new(Style::Text, args.lookups)),
         Format::Json => print(input, args, output, &mut json::Lines),
         Format::Text => print(input, args, output, &mut transcript::Transcript::default()),
         Format::Asciicast => {

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use containerssh_auditlog::sftp::{Channels, FileEvent};
 use containerssh_auditlog::text::{Joiner, visible};
 use containerssh_auditlog::{DecodeError, IoStream, Message, Payload};
 
@@ -25,12 +26,26 @@ const MAX_STREAMS: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Transcript {
     streams: BTreeMap<(Option<u64>, IoStream), Joiner>,
+    /// Channels that move files: their streams are shown as what they mean.
+    files: Channels,
     last: u64,
 }
 
 impl View for Transcript {
     fn message(&mut self, message: &Message, out: &mut Vec<u8>) {
         self.last = message.timestamp;
+        let moves_files = message.channel_id.is_some_and(|channel| self.files.follows(channel));
+        self.files.push(
+            message.channel_id,
+            message.timestamp,
+            &message.payload,
+            &mut |channel, event: FileEvent| file(channel, &event, out),
+        );
+        if moves_files
+            && matches!(message.payload, Payload::Io { stream: IoStream::Stdin | IoStream::Stdout, .. })
+        {
+            return;
+        }
         let mut line = |kind: &str, text: &str| put(message.timestamp, message.channel_id, kind, text, out);
         match &message.payload {
             Payload::Io { stream, data } => {
@@ -60,11 +75,12 @@ impl View for Transcript {
     }
 
     fn damage(&mut self, error: &DecodeError, out: &mut Vec<u8>) {
-        put(self.last, None, "DAMAGED", &error.to_string(), out);
+        damage(self.last, error, out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.flush(|_| true, out);
+        self.files.finish(self.last, &mut |channel, event: FileEvent| file(channel, &event, out));
     }
 }
 
@@ -80,6 +96,16 @@ impl Transcript {
             !ends
         });
     }
+}
+
+/// What happened to a file.
+pub(super) fn file(channel: u64, event: &FileEvent, out: &mut Vec<u8>) {
+    put(event.timestamp, Some(channel), "file", &crate::files::describe(event), out);
+}
+
+/// What is wrong with the log behind this time.
+pub(super) fn damage(last: u64, error: &DecodeError, out: &mut Vec<u8>) {
+    put(last, None, "DAMAGED", &error.to_string(), out);
 }
 
 /// One line per line of the data, however it was cut.
