@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use containerssh_auth::Authenticator;
 use containerssh_backend::Backend;
-use containerssh_config::{Audit, Config};
+use containerssh_config::{Audit, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
@@ -73,6 +73,7 @@ pub struct Snapshot {
     pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Limits,
     pub(crate) security: Arc<Security>,
+    pub(crate) penalties: Penalties,
     pub(crate) login_grace: Option<Duration>,
     /// A client that is silent for so long, keepalives unanswered, is gone.
     pub(crate) silence: Option<Duration>,
@@ -119,6 +120,7 @@ impl Snapshot {
                 per_source: count(limits.per_source),
                 sessions_per_connection: count(limits.sessions_per_connection),
             },
+            penalties: config.ssh.penalties.clone(),
             security: Arc::new(Security::new(&config.security)?),
             login_grace: set(config.ssh.login_grace_time),
             silence: set(interval.saturating_mul(config.ssh.client_alive_count_max.saturating_add(1))),

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -111,6 +112,8 @@ pub struct Ssh {
     pub login_grace_time: Duration,
     /// How much at once.
     pub limits: Limits,
+    /// What failed logins cost the address they come from.
+    pub penalties: Penalties,
 }
 
 /// `ssh.limits`: how much at once. 0 is no limit.
@@ -125,6 +128,47 @@ pub struct Limits {
     pub per_source: u32,
     /// Session channels open at once on one connection.
     pub sessions_per_connection: u32,
+}
+
+/// `ssh.penalties`: connections that end without a login keep others from the same address out for a while, as OpenSSH's
+/// `PerSourcePenalties`, whose defaults these are. Only where the gateway sees its clients' own addresses: behind a load
+/// balancer that hides them, one offender would lock everybody out. So it is off unless asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Penalties {
+    /// Whether there are any.
+    pub enable: bool,
+    /// For a connection on which credentials were rejected.
+    #[serde(with = "duration")]
+    pub auth_fail: Duration,
+    /// For one on which nobody tried to log in.
+    #[serde(with = "duration")]
+    pub no_auth: Duration,
+    /// For one that used up the login grace time.
+    #[serde(with = "duration")]
+    pub grace_exceeded: Duration,
+    /// From this length on a penalty is in force.
+    #[serde(with = "duration")]
+    pub min: Duration,
+    /// The longest.
+    #[serde(with = "duration")]
+    pub max: Duration,
+    /// Networks that are never kept out, such as `10.0.0.0/8`.
+    pub exempt: Vec<IpNet>,
+}
+
+impl Default for Penalties {
+    fn default() -> Self {
+        Self {
+            enable: false,
+            auth_fail: Duration::from_secs(5),
+            no_auth: Duration::from_secs(1),
+            grace_exceeded: Duration::from_secs(10),
+            min: Duration::from_secs(15),
+            max: Duration::from_secs(600),
+            exempt: Vec::new(),
+        }
+    }
 }
 
 impl Default for Ssh {
@@ -147,6 +191,7 @@ impl Default for Ssh {
             client_alive_count_max: 3,
             login_grace_time: Duration::from_secs(120),
             limits: Limits::default(),
+            penalties: Penalties::default(),
         }
     }
 }
@@ -189,6 +234,12 @@ impl Ssh {
         }
         if !self.client_alive_interval.is_zero() && self.client_alive_interval < Duration::from_secs(1) {
             problems.invalid("ssh.clientAliveInterval", "must be at least 1s, or 0 to switch it off");
+        }
+        if self.penalties.max < self.penalties.min {
+            problems.invalid(
+                "ssh.penalties.max",
+                "is shorter than ssh.penalties.min, so that no penalty would ever be in force",
+            );
         }
         if self.client_alive_count_max == 0 {
             problems.invalid("ssh.clientAliveCountMax", "must be at least 1");

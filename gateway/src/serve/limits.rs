@@ -8,8 +8,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::penalties::{Offence, Penalties};
 
 /// The bounds in force for a new connection. Zero means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +35,16 @@ pub(crate) enum Refusal {
     Connections,
     #[error("too many connections from this address")]
     PerSource,
+    #[error("too many failed logins from this address; it may try again in {} s", .0.as_secs() + 1)]
+    Penalty(Duration),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+/// Where connections come from, as far as one host is told from another: an IPv4 address or an IPv6 /64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Source(IpAddr);
 
 impl Source {
-    fn of(peer: SocketAddr) -> Self {
+    pub(super) fn of(peer: SocketAddr) -> Self {
         Self(match peer.ip().to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
             address @ IpAddr::V4(_) => address,
@@ -52,6 +59,7 @@ struct State {
     /// Connections without login by age, with what ends each.
     silent: BTreeMap<u64, CancellationToken>,
     next: u64,
+    penalties: Penalties,
 }
 
 /// The places of one gateway.
@@ -76,6 +84,9 @@ impl Places {
     ) -> Result<Place, Refusal> {
         let source = Source::of(peer);
         let mut state = self.state();
+        if let Some(wait) = state.penalties.wait_of(peer, Instant::now()) {
+            return Err(Refusal::Penalty(wait));
+        }
         let of_source = state.sources.get(&source).copied().unwrap_or(0);
         if limits.per_source > 0 && of_source >= limits.per_source {
             return Err(Refusal::PerSource);
@@ -94,7 +105,7 @@ impl Places {
         state.open += 1;
         *state.sources.entry(source).or_default() += 1;
         state.silent.insert(number, evict);
-        Ok(Place { places: Arc::clone(self), source, number })
+        Ok(Place { places: Arc::clone(self), peer, source, number })
     }
 
     /// Connections that hold a place.
@@ -107,6 +118,7 @@ impl Places {
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Arc<Places>,
+    peer: SocketAddr,
     source: Source,
     number: u64,
 }
@@ -115,6 +127,11 @@ impl Place {
     /// The client has logged in: nobody takes this place any more.
     pub(crate) fn authenticated(&self) {
         self.places.state().silent.remove(&self.number);
+    }
+
+    /// The client never logged in, and how that ended counts against where it comes from.
+    pub(crate) fn penalize(&self, offence: Offence, settings: &containerssh_config::Penalties) {
+        self.places.state().penalties.add(self.peer, offence, settings, Instant::now());
     }
 }
 

@@ -5,6 +5,7 @@ mod drain;
 mod gate;
 mod kexinit;
 mod limits;
+mod penalties;
 mod wire;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ pub(crate) use gate::MESSAGE_OVERHEAD;
 pub(crate) use kexinit::Ciphers;
 pub use limits::Limits;
 pub(crate) use limits::{Place, Places, Refusal};
+pub(crate) use penalties::Offence;
 pub(crate) use wire::{Wire, WireControl};
 
 use crate::admin::Metrics;
@@ -83,6 +85,7 @@ impl Server {
         self.deps.metrics.refused(match refusal {
             Refusal::Connections => "connections",
             Refusal::PerSource => "source",
+            Refusal::Penalty(_) => "penalty",
         });
         tracing::warn!(
             code = codes::ssh::SSH_CONNECTION_REFUSED,

@@ -6,6 +6,7 @@
 //! - Every doubt rejects. So does a record that cannot be written, if recording is mandatory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use containerssh_auditlog::Payload;
@@ -91,10 +92,12 @@ impl Login {
                 Ok(Answer::Accept)
             }
             Verdict::Rejected => {
+                connection.login_tries.rejected.store(true, Ordering::Relaxed);
                 record(Payload::AuthPasswordFailed { username, password: kept }).await?;
                 Ok(Answer::Reject)
             }
             Verdict::Unavailable(reason) => {
+                connection.login_tries.undecided.store(true, Ordering::Relaxed);
                 record(Payload::AuthPasswordBackendError { username, password: kept, reason }).await?;
                 Ok(Answer::Reject)
             }
@@ -145,10 +148,12 @@ impl Login {
         match verdict {
             Verdict::Accepted(_) => Ok(Answer::Accept),
             Verdict::Rejected => {
+                connection.login_tries.rejected.store(true, Ordering::Relaxed);
                 connection.record(Payload::AuthPubKeyFailed { username, key }).await?;
                 Ok(Answer::Reject)
             }
             Verdict::Unavailable(reason) => {
+                connection.login_tries.undecided.store(true, Ordering::Relaxed);
                 connection.record(Payload::AuthPubKeyBackendError { username, key, reason }).await?;
                 Ok(Answer::Reject)
             }

@@ -10,7 +10,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use super::handler::{Handler, HandlerError};
 use super::messages;
 use crate::admin::Metrics;
 use crate::codes;
-use crate::serve::{Deps, Drain, Place, Wire, WireControl};
+use crate::serve::{Deps, Drain, Offence, Place, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
 /// How often a connection looks at its clocks.
@@ -95,6 +95,14 @@ impl EndReason {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotRecorded;
 
+/// What came of the credentials so far.
+#[derive(Debug, Default)]
+pub(crate) struct LoginTries {
+    pub(crate) rejected: AtomicBool,
+    /// Nobody could say, which is not the client's fault.
+    pub(crate) undecided: AtomicBool,
+}
+
 #[derive(Debug)]
 struct LoggedIn {
     username: String,
@@ -122,6 +130,7 @@ pub(crate) struct Connection {
     pub(crate) closed: CancellationToken,
     end_reason: OnceLock<EndReason>,
     login: OnceLock<LoggedIn>,
+    pub(crate) login_tries: LoginTries,
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
@@ -163,6 +172,7 @@ pub(crate) async fn serve_connection(
         closed: CancellationToken::new(),
         end_reason: OnceLock::new(),
         login: OnceLock::new(),
+        login_tries: LoginTries::default(),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
         accepted: Instant::now(),
@@ -449,6 +459,9 @@ impl Connection {
         };
         if self.login.get().is_none() {
             let _ = self.record(Payload::HandshakeFailed { reason: reason.clone() }).await;
+            if let Some(offence) = self.offence() {
+                self.place.penalize(offence, &self.snapshot.penalties);
+            }
         }
         let close_guest = async {
             if let Some(guest) = self.guest().and_then(GuestSlot::to_close) {
@@ -458,6 +471,17 @@ impl Connection {
         // Neither waits for the other: an API that is away must not hold the record back.
         tokio::join!(close_guest, self.tap.clone().close());
         self.report_end(&reason);
+    }
+
+    /// What counts against the client's address; nothing for what is our own doing.
+    fn offence(&self) -> Option<Offence> {
+        match self.end_reason() {
+            Some(EndReason::NotRecorded(_) | EndReason::GuestGone(_) | EndReason::GatewayStops) => None,
+            _ if self.login_tries.rejected.load(Ordering::Relaxed) => Some(Offence::AuthFailed),
+            _ if self.login_tries.undecided.load(Ordering::Relaxed) => None,
+            Some(EndReason::LoginGrace) => Some(Offence::GraceExceeded),
+            _ => Some(Offence::NoAuth),
+        }
     }
 
     fn report_end(&self, reason: &str) {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use containerssh_config::{Config, SecurityMode};
 use russh::keys::{Algorithm, PrivateKey};
@@ -158,5 +159,36 @@ async fn runs_only_commands_that_are_listed() {
         let (stdout, stderr, status) = ssh.run(&[], denied).await;
         assert_eq!((stdout.as_str(), status), ("", Some(255)), "{denied}: {stderr}");
     }
+    ssh.gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_keeps_failing_waits_outside_and_others_do_not() {
+    let ssh = OpenSsh::with(|config| {
+        config.ssh.penalties.enable = true;
+        // Two failures and the time between them.
+        config.ssh.penalties.min = Duration::from_secs(6);
+    })
+    .await;
+    let stranger = ssh.gateway.directory.path().join("stranger");
+    PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519)
+        .unwrap()
+        .write_openssh_file(&stranger, Default::default())
+        .unwrap();
+    let identity = format!("IdentityFile={}", stranger.display());
+    // Of two identities in the options only the right one would be let in.
+    let wrong = ["-F", "none", "-o", "IdentitiesOnly=yes", "-o", &identity, "-o", "LogLevel=INFO"];
+    for _ in 0..2 {
+        let mut command = Command::new("ssh");
+        command.args(wrong).args(["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
+        command.args(["-o", "UserKnownHostsFile=/dev/null", "-p", &ssh.gateway.address.port().to_string()]);
+        let output = within("ssh", command.args(["alice@127.0.0.1", "true"]).output()).await.unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Permission denied"), "{output:?}");
+    }
+    let (_, stderr, status) = ssh.run(&["-o", "LogLevel=DEBUG"], "true").await;
+    assert_eq!(status, Some(255));
+    assert!(stderr.contains("too many failed logins from this address"), "{stderr}");
+    let (_, stderr, status) = ssh.run(&["-b", "127.0.0.2"], "true").await;
+    assert_eq!(status, Some(0), "{stderr}");
     ssh.gateway.stop().await;
 }

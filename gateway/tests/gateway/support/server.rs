@@ -94,7 +94,7 @@ impl Gateway {
         let mut records: Vec<Record> = std::fs::read_dir(audit)
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.is_file())
+            .filter(|path| path.is_file() && path.extension().is_none())
             .map(|path| {
                 let decoder = Decoder::new(BufReader::new(File::open(path).unwrap())).unwrap();
                 decoder.map(Result::unwrap).collect()
