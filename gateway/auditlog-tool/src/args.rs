@@ -12,6 +12,7 @@ use crate::html::HtmlArgs;
 use crate::manual::{CompletionsArgs, ManArgs};
 use crate::play::PlayArgs;
 use crate::search::SearchArgs;
+use crate::stats::StatsArgs;
 use crate::store::{FetchArgs, LsArgs};
 
 /// Reads ContainerSSH audit logs (FORMAT 1 and 2), whole or damaged.
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Html(HtmlArgs),
     /// Find a pattern in what users saw, typed and ran, through many logs
     Search(SearchArgs),
+    /// Sum up logs: who, when, how much, with what outcome
+    Stats(StatsArgs),
     /// List the records in a bucket, by user, gateway and time
     Ls(LsArgs),
     /// Copy a record out of a bucket, whole and verified
@@ -52,7 +55,7 @@ pub(crate) enum Command {
     Extract(ExtractArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
-    /// Print the manual page
+    /// Print the manual page, or that of a subcommand
     Man(ManArgs),
 }
 

@@ -22,11 +22,14 @@ pub(crate) enum ToolError {
     #[error("{0} is the log itself; give another file to write to")]
     OutputIsInput(String),
     #[error(transparent)]
+    Page(#[from] crate::manual::NoSuchPage),
+    #[error(transparent)]
     Pattern(#[from] crate::search::PatternError),
     #[error(transparent)]
     Store(Box<crate::store::StoreError>),
     #[error(transparent)]
     Extract(#[from] crate::extract::ExtractError),
+    #[error(transparent)]
     #[error(transparent)]
     Channel(#[from] crate::convert::ChannelError),
 }

@@ -26,6 +26,7 @@ mod progress;
 mod screen;
 mod search;
 mod session;
+mod stats;
 mod store;
 mod time;
 mod walk;
@@ -78,6 +79,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
         Command::Play(args) => play::run(args, output),
         Command::Html(args) => html::run(args, output),
         Command::Search(args) => search::run(args, output),
+        Command::Stats(args) => stats::run(args, output),
         Command::Ls(args) => store::ls(args, output),
         Command::Fetch(args) => store::fetch(args, output),
         Command::Extract(args) => extract::run(args, output),

@@ -21,7 +21,18 @@ pub(crate) struct CompletionsArgs {
 
 /// The arguments of `man`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ManArgs {}
+pub(crate) struct ManArgs {
+    /// The subcommand whose page to print; the program's own if there is none
+    subcommand: Option<String>,
+}
+
+/// There is no such page.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no subcommand {name}; there are {known}")]
+pub(crate) struct NoSuchPage {
+    name: String,
+    known: String,
+}
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(args: &CompletionsArgs, output: &mut Output) -> Result<Outcome, ToolError> {
@@ -31,21 +42,22 @@ pub(crate) fn completions(args: &CompletionsArgs, output: &mut Output) -> Result
     Ok(Outcome::Done)
 }
 
-/// Prints one manual page with all subcommands.
-pub(crate) fn man(_: &ManArgs, output: &mut Output) -> Result<Outcome, ToolError> {
+/// Prints a manual page.
+pub(crate) fn man(args: &ManArgs, output: &mut Output) -> Result<Outcome, ToolError> {
     let mut command = Args::command();
     command.build();
-    let mut page = Vec::new();
-    let written = Man::new(command.clone()).render(&mut page).and_then(|()| {
-        for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
-            let man = Man::new(subcommand.clone());
-            man.render_synopsis_section(&mut page)?;
-            man.render_description_section(&mut page)?;
-            man.render_options_section(&mut page)?;
+    let command = match &args.subcommand {
+        None => command,
+        Some(name) => {
+            let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+            let known = known.join(", ");
+            let subcommand = command.find_subcommand(name).cloned();
+            subcommand.ok_or_else(|| NoSuchPage { name: name.clone(), known })?
         }
-        Ok(())
-    });
-    written.map_err(|error| ToolError::Write { name: "the manual page".to_owned(), error })?;
+    };
+    let mut page = Vec::new();
+    let rendered = Man::new(command).render(&mut page);
+    rendered.map_err(|error| ToolError::Write { name: "the manual page".to_owned(), error })?;
     output.write(&page)?;
     Ok(Outcome::Done)
 }

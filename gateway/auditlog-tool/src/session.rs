@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use containerssh_auditlog::{Message, Payload};
 
+/// Of a user's name so much is kept, in characters. No system has longer ones.
+const MAX_NAME: usize = 256;
+
 /// Whose connection it is. Built from the records as they come.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
@@ -27,17 +30,21 @@ impl Session {
             | P::AuthPasswordSuccessful { username, .. }
             | P::AuthPubKeySuccessful { username, .. } => {
                 self.authenticated = true;
-                self.user = Some(username.clone());
+                self.user = Some(name(username));
             }
             P::AuthPassword { username, .. }
             | P::AuthPubKey { username, .. }
             | P::AuthKeyboardInteractiveChallenge { username, .. }
             | P::AuthKeyboardInteractiveAnswer { username, .. }
-                if !self.authenticated && self.user.as_ref() != Some(username) =>
+                if !self.authenticated =>
             {
-                self.user = Some(username.clone());
+                self.user = Some(name(username));
             }
             _ => {}
         }
     }
+}
+
+fn name(username: &str) -> String {
+    username.chars().take(MAX_NAME).collect()
 }
