@@ -30,6 +30,5 @@ pub(crate) enum ToolError {
     #[error(transparent)]
     Extract(#[from] crate::extract::ExtractError),
     #[error(transparent)]
-    #[error(transparent)]
     Channel(#[from] crate::convert::ChannelError),
 }
