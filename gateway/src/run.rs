@@ -194,8 +194,11 @@ impl Parts {
             Some(recorder) => recorder.reconfigure(&audit),
             None if config.audit.is_recording() => {
                 let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-                let settings =
-                    SpoolSettings { events: self.events.clone(), ..SpoolSettings::from_audit(&audit) };
+                let settings = SpoolSettings {
+                    backend: config.backend.to_string(),
+                    events: self.events.clone(),
+                    ..SpoolSettings::from_audit(&audit)
+                };
                 // It ends by `drain`, after the last connection.
                 let recorder =
                     Recorder::start(settings, gateway_identity(), &mut registry, CancellationToken::new())?;

@@ -38,6 +38,7 @@ mod session;
 mod settings;
 mod spool;
 mod tap;
+mod told;
 mod upload;
 mod writer;
 
@@ -118,7 +119,7 @@ impl Recorder {
             // One id cannot be there twice, unless a crash hit the rename itself, which is atomic.
             let _known = budget.open(&leftover.id, leftover.bytes);
         }
-        let metrics = Metrics::register(registry, budget.clone());
+        let metrics = Metrics::register(registry, budget.clone(), settings.backend);
         let (uploads, incoming) = Uploads::channel();
         let shutdown = shutdown.child_token();
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
@@ -144,7 +145,11 @@ impl Recorder {
         tasks.spawn(upload::tidy(context.clone()));
         // Counts as writing: what it completes has to be delivered before a drain is done.
         let writers = TaskTracker::new();
-        let present = recover::Present { identity: identity.clone(), audit: settings.audit.clone() };
+        let present = recover::Present {
+            identity: identity.clone(),
+            audit: settings.audit.clone(),
+            events: settings.events.clone(),
+        };
         writers.spawn(recover::run(spool.clone(), present, leftovers));
         let memory = settings.memory_limit.clamp(CAPACITY, Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Inner {

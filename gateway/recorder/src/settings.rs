@@ -50,6 +50,8 @@ pub struct SpoolSettings {
     pub backoff: Backoff,
     /// How long S3 may take.
     pub timeouts: Timeouts,
+    /// What runs the sessions' programs, for a metric's label.
+    pub backend: String,
     /// Told of everything that is recorded. The default tells nobody.
     pub events: Events,
 }
@@ -103,6 +105,7 @@ impl SpoolSettings {
             audit: audit.clone(),
             backoff: Backoff::default(),
             timeouts: Timeouts::default(),
+            backend: String::new(),
             events: Events::default(),
         }
     }

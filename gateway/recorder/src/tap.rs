@@ -8,6 +8,7 @@ use containerssh_config::{Intercept, OnFailure, OnFull};
 use prometheus_client::metrics::counter::Counter;
 
 use crate::error::TapError;
+use crate::metrics::SessionMetrics;
 use crate::segment::Lost;
 use crate::session::{Session, Stage};
 use crate::spool::budget::{Class, Room};
@@ -27,6 +28,7 @@ struct Handle {
     intercept: Intercept,
     /// Bytes recorded by stream: stdin, stdout, stderr.
     recorded: [Counter; 3],
+    metrics: SessionMetrics,
     /// Whether a writer is there to complete the record.
     written: bool,
 }
@@ -62,7 +64,8 @@ impl Tap {
     fn with(session: Arc<Session>, intercept: Intercept, written: bool) -> Self {
         let streams = [IoStream::Stdin, IoStream::Stdout, IoStream::Stderr];
         let recorded = streams.map(|stream| session.metrics.io(stream.name()));
-        Self(Some(Arc::new(Handle { session, intercept, recorded, written })))
+        let metrics = session.metrics.session(session.id.as_str());
+        Self(Some(Arc::new(Handle { session, intercept, recorded, metrics, written })))
     }
 
     /// Whether anything is recorded.
@@ -119,6 +122,9 @@ impl Tap {
             Admission::Accept => {
                 handle.session.intake.io(channel, stream, &data).await.map_err(|_| handle.session.error())?;
                 recorded.inc_by(data.len() as u64);
+                if stream == IoStream::Stdout {
+                    handle.metrics.stdout(data.len() as u64);
+                }
             }
             Admission::Drop => {
                 handle.session.lose(full(1, data.len() as u64));
@@ -138,6 +144,8 @@ impl Tap {
     /// (may be empty). Goes into the object's key and metadata.
     pub fn authenticated(&self, username: &str, authenticated_username: &str) {
         if let Some(handle) = &self.0 {
+            let name = if authenticated_username.is_empty() { username } else { authenticated_username };
+            handle.metrics.authenticated(name);
             handle.session.intake.authenticated(User {
                 username: username.to_owned(),
                 authenticated_username: authenticated_username.to_owned(),

@@ -1,15 +1,21 @@
 //! The recorder's metrics. Names of the published documentation are used where it has one.
 
+mod sessions;
+
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
+pub(crate) use sessions::SessionMetrics;
+
+use self::sessions::Sessions;
 use crate::error::Reason;
 use crate::segment::Lost;
 use crate::spool::budget::Budget;
@@ -24,12 +30,17 @@ struct StreamLabel {
     stream: &'static str,
 }
 
+/// Seconds, from the next moment to a day without the store.
+const UPLOAD_BUCKETS: [f64; 10] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0];
+
 /// Counters of one recorder.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
+    sessions: Sessions,
     upload_failures: Family<ReasonLabel, Counter>,
     uploads: Counter,
     uploaded_bytes: Counter,
+    upload_seconds: Histogram,
     io_bytes: Family<StreamLabel, Counter>,
     dropped_records: Counter,
     dropped_bytes: Counter,
@@ -39,9 +50,20 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers the counters, and what is read off the spool at each scrape.
-    pub(crate) fn register(registry: &mut Registry, budget: Arc<Budget>) -> Self {
-        let metrics = Self::default();
+    pub(crate) fn register(registry: &mut Registry, budget: Arc<Budget>, backend: String) -> Self {
         let registry = registry.sub_registry_with_prefix("containerssh_audit");
+        let metrics = Self {
+            sessions: Sessions::register(registry, backend),
+            upload_failures: Family::default(),
+            uploads: Counter::default(),
+            uploaded_bytes: Counter::default(),
+            upload_seconds: Histogram::new(UPLOAD_BUCKETS),
+            io_bytes: Family::default(),
+            dropped_records: Counter::default(),
+            dropped_bytes: Counter::default(),
+            gaps: Counter::default(),
+            record_failures: Counter::default(),
+        };
         registry.register(
             "upload_failures",
             "Attempts to deliver an audit record that failed; each is tried again",
@@ -52,6 +74,12 @@ impl Metrics {
             "uploaded_bytes",
             "Bytes of audit records delivered",
             metrics.uploaded_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "upload",
+            "Time from the end of a session to the confirmed delivery of its record",
+            Unit::Seconds,
+            metrics.upload_seconds.clone(),
         );
         registry.register("io_bytes", "Bytes of sessions recorded, by stream", metrics.io_bytes.clone());
         registry.register(
@@ -82,9 +110,17 @@ impl Metrics {
         self.upload_failures.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
-    pub(crate) fn uploaded(&self, bytes: u64) {
+    pub(crate) fn uploaded(&self, bytes: u64, after: Option<Duration>) {
+        if let Some(after) = after {
+            self.upload_seconds.observe(after.as_secs_f64());
+        }
         self.uploads.inc();
         self.uploaded_bytes.inc_by(bytes);
+    }
+
+    /// One session's own.
+    pub(crate) fn session(&self, id: &str) -> SessionMetrics {
+        self.sessions.open(id)
     }
 
     /// The counter of a stream, to be kept: looking one up takes a lock.
@@ -150,7 +186,7 @@ mod tests {
         assert!(budget.open(&id, 100));
         budget.ready(&id, SystemTime::now());
         let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry, budget);
+        let metrics = Metrics::register(&mut registry, budget, "kubernetes".to_owned());
         metrics.upload_failed(Reason::AccessDenied);
         metrics.dropped(&Lost { records: 2, bytes: 7, reason: None });
         metrics.io("stdout").inc_by(5);

@@ -137,6 +137,13 @@ impl Budget {
         }
     }
 
+    /// For how long a finished record has been waiting.
+    pub(crate) fn waited(&self, id: &RecordId, now: SystemTime) -> Option<Duration> {
+        let since = self.records().get(id)?.ready?;
+        // A clock that was set back is no reason for a negative time.
+        Some(now.duration_since(since).unwrap_or_default())
+    }
+
     /// A record has left the spool.
     pub(crate) fn remove(&self, id: &RecordId) {
         let Some(held) = self.records().remove(id) else { return };

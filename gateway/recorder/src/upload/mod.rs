@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use containerssh_config::{Audit, AuditFormat};
 use tokio::sync::mpsc;
@@ -242,11 +242,18 @@ async fn deliver(context: &Arc<Context>, item: &Item) -> Result<(), UploadError>
     let path = context.spool.dir.record(&item.id, Stage::Ready);
     let bytes = match sidecar.format {
         AuditFormat::Binary | AuditFormat::None => {
-            target.store(context, Piece::record(&item.id, path)).await?
+            let bytes = target.store(context, Piece::record(&item.id, path)).await?;
+            let manifest = context.spool.dir.manifest(&item.id);
+            // Records of an earlier version have none.
+            if tokio::fs::try_exists(&manifest).await.map_err(UploadError::Read)? {
+                target.store(context, Piece::manifest(&item.id, manifest)).await?;
+            }
+            bytes
         }
         AuditFormat::Asciinema => store_casts(context, &target, &item.id, path).await?,
     };
-    context.metrics.uploaded(bytes);
+    let waited = context.spool.budget.waited(&item.id, SystemTime::now());
+    context.metrics.uploaded(bytes, waited);
     forget(context, &item.id).await;
     Ok(())
 }
