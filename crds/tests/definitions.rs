@@ -130,6 +130,40 @@ fn optional_objects_and_list_items_carry_no_defaults() {
 }
 
 #[test]
+fn nothing_is_required_that_the_types_leave_out() {
+    // A field with a schema of its own is required unless it has a default; the smallest objects show which must be there.
+    fn required(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            found.insert(format!("{path}.{name}"));
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            required(property, &format!("{path}.{name}"), found);
+        }
+        if schema["items"].is_object() {
+            required(&schema["items"], &format!("{path}[]"), found);
+        }
+    }
+    let mut found = BTreeSet::new();
+    required(&schema("AuditPolicy")["properties"]["spec"]["properties"]["enforce"], "", &mut found);
+    let expected = [
+        ".events[].syslog.address",
+        ".events[].syslog.clientCertificateSecretRef.name",
+        ".events[].webhook.bearerTokenSecretRef.name",
+        ".events[].webhook.clientCertificateSecretRef.name",
+        ".events[].webhook.url",
+        ".signing.secretRef",
+        ".signing.secretRef.name",
+        ".storage.s3",
+        ".storage.s3.bucket",
+        ".storage.s3.credentials.secretRef.name",
+        ".storage.s3.credentials.type",
+        ".storage.s3.region",
+        ".storage.s3.serverSideEncryption.type",
+    ];
+    assert_eq!(found, expected.map(str::to_owned).into());
+}
+
+#[test]
 fn schemas_are_structural() {
     fn walk(value: &Value, path: &str) {
         match value {

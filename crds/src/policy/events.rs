@@ -104,7 +104,7 @@ pub struct EventWebhook {
     pub batch: Option<EventBatch>,
 
     /// Which events, such as connect, authRequest, exec, sftp. Default: all, without passwords.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::event_types")]
     pub include: Option<Vec<String>>,
 }
@@ -162,7 +162,7 @@ pub struct EventSyslog {
     pub facility: Option<i32>,
 
     /// Which events, such as connect, authRequest, exec, sftp. Default: all, without passwords.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::event_types")]
     pub include: Option<Vec<String>>,
 }
