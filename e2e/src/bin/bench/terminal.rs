@@ -45,7 +45,7 @@ const PARTS: [Part; 11] = [
         command: "for i in 1 2 3 4 5; do ps auxf; ls -l --color=always /proc/self/ /dev; done",
         most: SMALL,
     },
-    Part { name: "monitor", command: "timeout 3 top -d 0.05", most: SMALL },
+    Part { name: "monitor", command: "top -d 0.05 -n 60", most: SMALL },
     Part {
         name: "compiler",
         command: "for i in $(seq 60); do echo \"#include <vector>\nint f$i() { std::vector<int> v; v.push_back(\\\"x\\\"); return u$i; }\"; done \
