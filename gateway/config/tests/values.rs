@@ -97,6 +97,8 @@ fn defaults_are_the_reference_s() {
         ("audit.s3.objectLock", json!({"mode": "none", "legalHold": false})),
         ("audit.s3.abortStaleUploadsAfter", json!("24h")),
         ("audit.onFailure", json!("deny")),
+        ("audit.events", json!([])),
+        ("audit.eventLimits", json!({"queue": "64Mi", "dataBytes": "32Ki"})),
         ("audit.spool", json!({"size": "10Gi", "onFull": "block", "durability": "group"})),
         ("audit.encryption", json!({"recipients": []})),
         ("audit.signing", json!({})),
@@ -242,7 +244,7 @@ fn what_is_written_reads_back_to_the_same() {
 fn secrets_show_only_in_the_file_itself() {
     let config = yaml(FULL);
     let (written, dumped, debug) = (config.to_yaml().unwrap(), config.dump().unwrap(), format!("{config:?}"));
-    for number in 1..=7 {
+    for number in 1..=8 {
         let secret = format!("SECRET{number}");
         assert!(written.contains(&secret), "{secret}");
         assert!(!dumped.contains(&secret), "{secret}\n{dumped}");

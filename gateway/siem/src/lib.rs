@@ -222,9 +222,6 @@ impl Events {
         let deadline = Instant::now() + limit;
         inner.hurry.cancel();
         inner.stages.close();
-        for target in &inner.plan().targets {
-            target.queue.flush();
-        }
         let _in_time = timeout_at(deadline, inner.stages.wait()).await;
         let queues: Vec<Arc<Queue>> = {
             let plan = inner.plan();

@@ -88,9 +88,7 @@ struct Inner {
     untold: Gap,
     /// When the oldest of those being sent happened.
     sending: Option<u64>,
-    /// Nothing waits for company any more.
-    flush: bool,
-    /// Nothing comes any more.
+    /// Nothing comes any more, and nothing waits for company.
     closed: bool,
 }
 
@@ -127,7 +125,6 @@ impl Queue {
             gaps: VecDeque::new(),
             untold: Gap::default(),
             sending: None,
-            flush: false,
             closed: false,
         };
         Self { inner: Mutex::new(inner), wake: Notify::new(), limit, batch, metrics }
@@ -193,7 +190,7 @@ impl Queue {
                 inner.tell(self.limit);
                 let first = inner.items.front().map(|item| item.queued + self.batch.delay);
                 match first {
-                    Some(due) if inner.flush || inner.is_full_batch(self.batch) || due <= Instant::now() => {
+                    Some(due) if inner.closed || inner.is_full_batch(self.batch) || due <= Instant::now() => {
                         return Some(inner.take(self.batch));
                     }
                     None if inner.closed => return None,
@@ -228,17 +225,10 @@ impl Queue {
         self.inner().sending = None;
     }
 
-    /// Nothing waits for company from now on.
-    pub(crate) fn flush(&self) {
-        self.inner().flush = true;
-        self.wake.notify_one();
-    }
-
     /// Nothing comes any more: what is there is sent, then [`Queue::take`] ends.
     pub(crate) fn close(&self) {
         let mut inner = self.inner();
         inner.closed = true;
-        inner.flush = true;
         drop(inner);
         self.wake.notify_one();
     }
@@ -314,7 +304,9 @@ impl Inner {
             owner.username = Some(Arc::clone(name));
         }
         let room = if event.what.is_contents() { limit / 4 * 3 } else { limit };
-        let fits = self.used + size <= room && owner.held + size <= limit / SHARE;
+        // The largest single event is larger than the share of a small queue, and nobody may hide behind that.
+        let share = owner.held == 0 || owner.held + size <= limit / SHARE;
+        let fits = self.used + size <= room && share;
         if route == NO_SESSION {
             if fits {
                 self.queue(route, event, 0, size);

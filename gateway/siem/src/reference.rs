@@ -220,3 +220,215 @@ pub fn markdown() -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use containerssh_auditlog::sftp::{Channels, Options};
+    use containerssh_auditlog::{IoStream, Payload, Question};
+    use containerssh_config::EventKind;
+
+    use super::*;
+    use crate::encode::{self, Style};
+    use crate::event::{
+        Contents, Data, Ending, Event, FinishedRecord, Gap, Origin, Recovered, Source, What, record_kind,
+    };
+
+    fn text() -> String {
+        "t".to_owned()
+    }
+
+    /// One of each record, with something in every field.
+    fn records() -> Vec<Payload> {
+        let password = Some(Bytes::from_static(b"p"));
+        let (username, key, reason) = (text(), text(), text());
+        let (bind_host, bind_port, path) = (text(), 1, text());
+        let (request_id, request_type, channel_type, payload) = (1, text(), text(), None);
+        let (originator_host, originator_port) = (text(), 1);
+        vec![
+            Payload::Connect { remote_addr: text(), country: text() },
+            Payload::Disconnect,
+            Payload::AuthPassword { username: text(), password: password.clone() },
+            Payload::AuthPasswordSuccessful { username: text(), password: password.clone() },
+            Payload::AuthPasswordFailed { username: text(), password: password.clone() },
+            Payload::AuthPasswordBackendError { username: text(), password, reason: text() },
+            Payload::AuthPubKey { username: text(), key: text() },
+            Payload::AuthPubKeySuccessful { username: text(), key: text() },
+            Payload::AuthPubKeyFailed { username: text(), key: text() },
+            Payload::AuthPubKeyBackendError { username: text(), key, reason: text() },
+            Payload::AuthKeyboardInteractiveChallenge {
+                username: text(),
+                instruction: text(),
+                questions: vec![Question { question: text(), echo: false }],
+            },
+            Payload::AuthKeyboardInteractiveAnswer { username: text(), answers: Vec::new() },
+            Payload::AuthKeyboardInteractiveFailed { username: text() },
+            Payload::AuthKeyboardInteractiveBackendError { username, reason: text() },
+            Payload::HandshakeFailed { reason: text() },
+            Payload::HandshakeSuccessful { username: text() },
+            Payload::GlobalRequestUnknown { request_type: text() },
+            Payload::GlobalRequestDecodeFailed {
+                request_id,
+                request_type: text(),
+                payload: None,
+                reason: text(),
+            },
+            Payload::RequestReverseForward { bind_host: text(), bind_port },
+            Payload::RequestCancelReverseForward { bind_host, bind_port },
+            Payload::RequestStreamLocal { path: text() },
+            Payload::RequestCancelStreamLocal { path: text() },
+            Payload::NewChannel { channel_type: text() },
+            Payload::NewChannelSuccessful { channel_type: text() },
+            Payload::NewChannelFailed { channel_type, reason: text() },
+            Payload::NewForwardChannel {
+                host_to_connect: text(),
+                port_to_connect: 1,
+                originator_host: text(),
+                originator_port,
+            },
+            Payload::NewReverseForwardChannel {
+                connected_host: text(),
+                connected_port: 1,
+                originator_host: text(),
+                originator_port,
+            },
+            Payload::NewReverseX11ForwardChannel { originator_host, originator_port },
+            Payload::NewForwardStreamLocalChannel { path: text() },
+            Payload::NewReverseStreamLocalChannel { path },
+            Payload::ChannelRequestUnknownType { request_id, request_type: text(), payload: None },
+            Payload::ChannelRequestDecodeFailed { request_id, request_type, payload, reason: text() },
+            Payload::ChannelRequestSetEnv { request_id, name: text(), value: text() },
+            Payload::ChannelRequestExec { request_id, program: text() },
+            Payload::ChannelRequestPty {
+                request_id,
+                term: text(),
+                columns: 1,
+                rows: 1,
+                width: 1,
+                height: 1,
+                mode_list: None,
+            },
+            Payload::ChannelRequestShell { request_id },
+            Payload::ChannelRequestSignal { request_id, signal: text() },
+            Payload::ChannelRequestSubsystem { request_id, subsystem: text() },
+            Payload::ChannelRequestWindow { request_id, columns: 1, rows: 1, width: 1, height: 1 },
+            Payload::ChannelRequestX11 {
+                request_id,
+                single_connection: true,
+                auth_protocol: text(),
+                cookie: "cookie".into(),
+                screen: 1,
+            },
+            Payload::WriteClose,
+            Payload::Close,
+            Payload::ExitSignal {
+                signal: text(),
+                core_dumped: true,
+                error_message: text(),
+                language_tag: text(),
+            },
+            Payload::Exit { exit_status: 1 },
+            Payload::Io { stream: IoStream::Stdin, data: Bytes::new() },
+            Payload::RequestFailed { request_id, reason },
+        ]
+    }
+
+    fn others() -> Vec<What> {
+        let record = FinishedRecord { sha256: Some(text()), object: Some(text()), bytes: Some(1) };
+        let io =
+            |stream| What::Io(Contents { stream, data: Data::Shared(Bytes::from_static(b"x")), length: 1 });
+        vec![
+            io(IoStream::Stdin),
+            io(IoStream::Stdout),
+            io(IoStream::Stderr),
+            What::ForwardClose("x11"),
+            What::RecordFailed(text()),
+            What::RecordGap(text()),
+            What::Disconnect(Ending { exit_code: Some(1), seconds: 1.0, record: Some(record.clone()) }),
+            What::Disconnect(Ending::default()),
+            What::Recovered(Recovered { record, ..Recovered::default() }),
+            What::Recovered(Recovered::default()),
+            What::Gap(Gap { events: 1, bytes: 1, range: Some((1, 2)), sessions: 1 }),
+            What::Gap(Gap { events: 1, bytes: 1, range: None, sessions: 7 }),
+        ]
+    }
+
+    fn keys(what: What) -> (String, Vec<String>, String) {
+        let remote = Some("192.0.2.1:22".parse().unwrap());
+        let origin = Origin { session_id: text(), remote, policy_hash: text() };
+        let name = what.name().into_owned();
+        let event =
+            Event { origin: Arc::new(origin), username: Some("u".into()), at: 1, channel: Some(1), what };
+        let mut out = Vec::new();
+        encode::encode(&mut out, &Source::default(), &event, 1, Style { limit: 1000, passwords: true });
+        let text = String::from_utf8(out).unwrap();
+        // In the order of the text, which a map of serde_json does not keep.
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut keys: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort_by_key(|key| text.find(&format!("\"{key}\":")).unwrap());
+        (name, keys, text)
+    }
+
+    #[test]
+    fn every_event_has_the_fields_that_are_documented_and_no_others() {
+        let kinds = records().into_iter().filter_map(|payload| {
+            let kind = record_kind(&payload)?;
+            (!matches!(payload, Payload::Io { .. })).then(|| What::Record(kind, Arc::new(payload)))
+        });
+        let common: Vec<&str> = COMMON.iter().map(|(name, _)| *name).collect();
+        let mut seen: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
+        for what in kinds.chain(others()) {
+            let (name, keys, text) = keys(what);
+            assert_eq!(keys[..common.len()], common, "{text}");
+            assert!(!text.contains("cookie"), "{text}");
+            seen.entry(name).or_default().push(keys[common.len()..].to_vec());
+        }
+        for EventType { name, fields, .. } in TYPES.iter().filter(|event| !event.name.contains('…')) {
+            let variants = seen.remove(*name).unwrap_or_else(|| panic!("nothing becomes {name}"));
+            for field in *fields {
+                let plain = field.trim_end_matches('?');
+                let count = variants.iter().filter(|keys| keys.iter().any(|key| key == plain)).count();
+                assert!(count > 0, "{name} never has {field}");
+                assert!(field.ends_with('?') || count == variants.len(), "{name} lacks {field} at times");
+            }
+            for keys in variants {
+                let order = keys.iter().map(|key| {
+                    let known = fields.iter().position(|field| field.trim_end_matches('?') == key);
+                    known.unwrap_or_else(|| panic!("{name} has {key}, which is not documented"))
+                });
+                assert!(order.is_sorted(), "{name}: {keys:?}");
+            }
+        }
+        assert_eq!(seen, BTreeMap::new(), "events that are not documented");
+    }
+
+    #[test]
+    fn every_record_type_is_tried_and_every_kind_documented() {
+        let mut codes: Vec<u32> = records().iter().map(Payload::type_code).collect();
+        codes.sort_unstable();
+        assert_eq!(codes, Payload::TYPE_CODES);
+        for kind in EventKind::ALL {
+            let documented = TYPES.iter().any(|event| event.name == kind.as_str());
+            let other = matches!(kind, EventKind::Sftp | EventKind::Passwords);
+            assert!(documented != other, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_happens_to_files_keeps_the_common_fields() {
+        let (mut channels, mut seen) = (Channels::new(Options::default()), Vec::new());
+        let request = Payload::ChannelRequestSubsystem { request_id: 1, subsystem: "sftp".into() };
+        let noise =
+            Payload::Io { stream: IoStream::Stdin, data: Bytes::from_static(b"\xff\xff\xff\xffnothing") };
+        for payload in [request, noise, Payload::Close] {
+            channels.push(Some(1), 7, &payload, &mut |_, event| seen.push(event));
+        }
+        let (name, keys, text) = keys(What::File(Arc::new(seen.swap_remove(0))));
+        assert_eq!(name, "sftp.desynchronised");
+        assert_eq!(keys.iter().filter(|key| *key == "timestamp" || *key == "sequence").count(), 2);
+        assert!(text.contains("\"timestamp\":\"1970-") && text.contains("\"protocol\":\"sftp\""), "{text}");
+    }
+}

@@ -67,9 +67,9 @@ impl Sender {
         }
     }
 
-    fn body(&self, texts: &[Vec<u8>]) -> Bytes {
+    async fn body(&self, texts: &[Vec<u8>]) -> Bytes {
         match self {
-            Self::Webhook(webhook) => webhook.body(texts),
+            Self::Webhook(webhook) => webhook.body(texts).await,
             Self::Syslog(_) => texts.concat().into(),
         }
     }
@@ -151,8 +151,6 @@ impl Delivery {
 
     /// Delivers a batch, in parts where that is needed.
     async fn deliver(&mut self, items: Vec<Item>) -> Outcome {
-        // Base64 and escaping of a megabyte take milliseconds, which others would wait for.
-        let items = Arc::new(items);
         let texts = self.texts(&items).await;
         let mut parts = parts(&texts, self.sender.limit());
         while let Some(part) = parts.pop_front() {
@@ -184,7 +182,8 @@ impl Delivery {
         Outcome::Done
     }
 
-    async fn texts(&self, items: &Arc<Vec<Item>>) -> Vec<Vec<u8>> {
+    /// Base64 and escaping of a megabyte take milliseconds, which others must not wait for.
+    async fn texts(&self, items: &[Item]) -> Vec<Vec<u8>> {
         let mut texts = Vec::with_capacity(items.len());
         for (number, item) in items.iter().enumerate() {
             texts.push(self.sender.text(&self.source, item, self.style));
@@ -197,7 +196,7 @@ impl Delivery {
 
     /// Sends one part until the target has taken or refused it.
     async fn attempt(&mut self, texts: &[Vec<u8>], items: &[Item]) -> Outcome {
-        let body = self.sender.body(texts);
+        let body = self.sender.body(texts).await;
         let mut failures: u32 = 0;
         loop {
             let stop = self.stop.clone();

@@ -63,7 +63,7 @@ impl Webhook {
     }
 
     /// The body of a request.
-    pub(crate) fn body(&self, texts: &[Vec<u8>]) -> Bytes {
+    pub(crate) async fn body(&self, texts: &[Vec<u8>]) -> Bytes {
         let mut body = Vec::with_capacity(texts.iter().map(|text| text.len() + 1).sum::<usize>() + 1);
         match self.settings.encoding {
             EventEncoding::Json => {
@@ -85,7 +85,10 @@ impl Webhook {
         }
         match self.settings.compression {
             EventCompression::None => body.into(),
-            EventCompression::Gzip => gzip(&body).into(),
+            // Milliseconds for a large batch, which others would wait for.
+            EventCompression::Gzip => {
+                tokio::task::spawn_blocking(move || gzip(&body)).await.unwrap_or_default().into()
+            }
         }
     }
 

@@ -279,8 +279,8 @@ impl Default for EventLimits {
 
 /// Targets: each costs a queue, and is a label of metrics.
 const MAX_TARGETS: usize = 8;
-/// A queue smaller than this would drop events of a single busy second.
-const QUEUE: std::ops::RangeInclusive<u64> = 1 << 20..=4 << 30;
+/// A queue smaller than this could not hold the longest command with what is around it.
+const QUEUE: std::ops::RangeInclusive<u64> = 4 << 20..=4 << 30;
 /// Below, not even a command line is readable; above, receivers refuse.
 const DATA: std::ops::RangeInclusive<u64> = 256..=1 << 20;
 const BATCH_EVENTS: std::ops::RangeInclusive<u32> = 1..=10_000;
@@ -303,7 +303,7 @@ pub(super) fn check(targets: &[EventTarget], limits: &EventLimits, problems: &mu
         }
     }
     if !QUEUE.contains(&limits.queue.bytes()) {
-        problems.invalid("audit.eventLimits.queue", "must be between 1Mi and 4Gi");
+        problems.invalid("audit.eventLimits.queue", "must be between 4Mi and 4Gi");
     }
     if !DATA.contains(&limits.data_bytes.bytes()) {
         problems.invalid("audit.eventLimits.dataBytes", "must be between 256 and 1Mi");

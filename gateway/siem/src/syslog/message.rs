@@ -23,17 +23,23 @@ const MAX_HOSTNAME: usize = 255;
 pub(super) fn frame(source: &Source, item: &Item, style: Style, facility: u8, max: usize) -> Vec<u8> {
     let mut message = header(source, item, facility);
     let begin = message.len();
-    let mut limit = style.limit;
-    loop {
-        encode::encode(&mut message, source, &item.event, item.sequence, Style { limit, ..style });
-        let excess = message.len().saturating_sub(max);
-        if excess == 0 || limit == 0 {
-            break;
-        }
-        // No field is longer than the message. Three bytes of contents less are four less of base64; what was escaped
-        // shrinks faster, so nothing is cut that could stay but a few bytes.
-        limit = limit.min(message.len()).saturating_sub(excess.div_ceil(4) * 3);
+    let mut write = |limit: usize| {
         message.truncate(begin);
+        encode::encode(&mut message, source, &item.event, item.sequence, Style { limit, ..style });
+        message.len() <= max
+    };
+    if !write(style.limit) {
+        // How long a text becomes depends on what is in it, so the most that fits is searched for.
+        let (mut fits, mut too_long) = (0, style.limit.min(max));
+        while fits + 1 < too_long {
+            let middle = fits.midpoint(too_long);
+            if write(middle) {
+                fits = middle;
+            } else {
+                too_long = middle;
+            }
+        }
+        write(fits);
     }
     let mut frame = Vec::with_capacity(message.len() + 8);
     let _infallible = write!(frame, "{} ", message.len());
