@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use containerssh_auditlog::manifest;
 use containerssh_config::KeyPrefix;
 use containerssh_s3::names::header_value;
 
@@ -25,6 +26,8 @@ const NOWHERE: &str = "XX";
 /// What is stored as one object or file.
 #[derive(Debug)]
 pub(super) struct Piece {
+    /// What it is, for the log.
+    pub(super) what: &'static str,
     /// The last part of its name.
     pub(super) name: String,
     pub(super) content: Content,
@@ -37,6 +40,7 @@ impl Piece {
     /// The record itself.
     pub(super) fn record(id: &RecordId, path: PathBuf) -> Self {
         Self {
+            what: "record",
             name: id.to_string(),
             content: Content::File(path),
             // As the reference stores records.
@@ -45,9 +49,21 @@ impl Piece {
         }
     }
 
+    /// What the record is, in a few words, a chain of digests and perhaps a signature.
+    pub(super) fn manifest(id: &RecordId, path: PathBuf) -> Self {
+        Self {
+            what: "manifest",
+            name: format!("{id}{}", manifest::SUFFIX),
+            content: Content::File(path),
+            content_type: "application/json",
+            metadata: Vec::new(),
+        }
+    }
+
     /// The cast of one of its channels.
     pub(super) fn cast(id: &RecordId, channel: u64, content: Content) -> Self {
         Self {
+            what: "cast",
             name: format!("{id}-{channel}.cast"),
             content,
             content_type: "application/x-asciicast",
@@ -93,6 +109,7 @@ impl<'a> Target<'a> {
             Way::Directory { directory, prefix } => {
                 let name = PathBuf::from(self.name(prefix, &piece.name));
                 let directory = directory.to_path_buf();
+                let what = piece.what;
                 let (stored, bytes) = blocking(move || {
                     let bytes = piece.content.size().map_err(UploadError::Read)?;
                     Ok((directory::store(&piece.content, &directory, &name)?, bytes))
@@ -103,7 +120,7 @@ impl<'a> Target<'a> {
                     module = "audit",
                     connectionId = %self.id,
                     bytes,
-                    "The record was stored as {}",
+                    "The {what} was stored as {}",
                     stored.display()
                 );
                 Ok(bytes)
@@ -148,7 +165,8 @@ impl<'a> Target<'a> {
             bucket = %bucket.bucket,
             key = %key,
             bytes = print.size,
-            "The record was uploaded"
+            "The {} was uploaded",
+            piece.what
         );
         Ok(print.size)
     }
