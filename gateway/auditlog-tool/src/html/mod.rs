@@ -242,7 +242,7 @@ impl Recording {
         self.line.clear();
         let time = self.milliseconds(frame.time);
         self.lines.frame(number, time, frame, &mut self.line);
-        if self.left_out.since.is_none() && self.page.has_room(self.line.len()) {
+        if self.left_out.since.is_none() && self.page.has_room(self.line.len(), output)? {
             return self.page.lines(&self.line, output);
         }
         // Once a frame is missing, those after it would show what never was on the screen.
@@ -257,7 +257,7 @@ impl Recording {
         self.line.clear();
         let time = self.milliseconds(fact.time);
         self.lines.event(fact.channel, time, fact.kind, &fact.text, &mut self.line);
-        if self.page.has_room(self.line.len()) {
+        if self.page.has_room(self.line.len(), output)? {
             return self.page.lines(&self.line, output);
         }
         self.left_out.events += 1;

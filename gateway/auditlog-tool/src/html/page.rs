@@ -19,7 +19,7 @@ const BODY: &str = include_str!("page.html");
 const STYLE: &str = include_str!("player.css");
 const SCRIPT: &str = include_str!("player.js");
 
-/// Bytes of lines after which the size of what was written is looked at.
+/// Bytes of lines that the compressor is given before it has to hand over what it has.
 const FLUSH: usize = 256 << 10;
 /// What is kept free for the end of the page, in bytes.
 const RESERVE: u64 = 64 << 10;
@@ -99,7 +99,19 @@ impl Page {
     }
 
     /// Whether lines of this many bytes surely fit.
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+    pub(crate) fn has_room(&mut self, bytes: usize, output: &mut Output) -> Result<bool, ToolError> {
+        if self.fits(bytes) {
+            return Ok(true);
+        }
+        if self.unflushed == 0 {
+            return Ok(false);
+        }
+        // What the compressor holds may have become much smaller than had to be feared.
+        self.flush(output)?;
+        Ok(self.fits(bytes))
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
         // Base64 makes four of three; compression may make nothing smaller, and costs a little.
         let pending = (self.unflushed + bytes) as u64;
         self.total + pending + pending / 2 <= self.max
@@ -107,23 +119,31 @@ impl Page {
 
     /// Writes lines.
     pub(crate) fn lines(&mut self, lines: &[u8], output: &mut Output) -> Result<(), ToolError> {
-        let ready = match &mut self.data {
+        match &mut self.data {
             Data::Gzip(gzip) => {
                 self.unflushed += lines.len();
                 gzip.write_all(lines).map_err(failed)?;
-                if self.unflushed >= FLUSH {
-                    gzip.flush().map_err(failed)?;
-                    self.unflushed = 0;
-                }
-                let compressed = gzip.get_mut();
-                // Base64 takes three bytes at a time; only the end may be filled up.
-                let rest = compressed.split_off(compressed.len() / 3 * 3);
-                STANDARD.encode(std::mem::replace(compressed, rest)).into_bytes()
+                if self.unflushed >= FLUSH { self.flush(output) } else { Ok(()) }
             }
-            Data::Plain => without_markup(lines),
-        };
+            Data::Plain => self.write(&without_markup(lines), output),
+        }
+    }
+
+    /// Writes what the compressor holds.
+    fn flush(&mut self, output: &mut Output) -> Result<(), ToolError> {
+        self.unflushed = 0;
+        let Data::Gzip(gzip) = &mut self.data else { return Ok(()) };
+        gzip.flush().map_err(failed)?;
+        let compressed = gzip.get_mut();
+        // Base64 takes three bytes at a time; only the end may be filled up.
+        let rest = compressed.split_off(compressed.len() / 3 * 3);
+        let ready = STANDARD.encode(std::mem::replace(compressed, rest));
+        self.write(ready.as_bytes(), output)
+    }
+
+    fn write(&mut self, ready: &[u8], output: &mut Output) -> Result<(), ToolError> {
         self.total += ready.len() as u64;
-        output.write(&ready)
+        output.write(ready)
     }
 
     /// Ends the page.

@@ -4,6 +4,7 @@
 (async () => {
   const IDLE = 1000;          // ms: pauses longer than this are shortened to it
   const HISTORY = 400;        // rows above the screen that are in the page
+  const TICK = 30;            // ms between two screens while playing: there are no more frames
   const KEYFRAME = 100;       // frames between two stored screens
   const MAX_FOUND = 500;      // search results listed
   const MAX_EVENTS = 5000;    // events listed
@@ -198,14 +199,15 @@
     const after = channel && at + 1 < channel.frames.length ? channel.frames[at + 1].t : meta.duration;
     return after - before;
   }
-  function tick(now) {
+  function tick() {
     if (!playing) return;
+    const now = performance.now();
     let left = Math.min(now - last, 1000) * Number($("speed").value);
     last = now;
     if ($("idle").checked && gap() > IDLE) left *= gap() / IDLE;
     go(position + left, true);
     if (position >= meta.duration) play(false);
-    requestAnimationFrame(tick);
+    else setTimeout(tick, TICK);
   }
   function play(on) {
     playing = on;
@@ -213,7 +215,7 @@
     if (on) {
       if (position >= meta.duration) position = 0;
       last = performance.now();
-      requestAnimationFrame(tick);
+      setTimeout(tick, TICK);
     }
   }
   function go(t, quietly) {
@@ -340,5 +342,6 @@
   select(Math.max(0, channels.findIndex(channel => wanted.has("c") ? String(channel.about.id) === wanted.get("c") : channel.frames.length)));
   if (wanted.get("q")) { $("query").value = wanted.get("q"); search(wanted.get("q")); }
   go(Number(wanted.get("t") || 0) * 1000, true);
+  if (wanted.has("play")) play(true);
   document.body.dataset.state = "ready";
 })();

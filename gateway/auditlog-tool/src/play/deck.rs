@@ -164,7 +164,8 @@ impl Deck {
         }
         self.position = self.position.min(target);
         self.target = Some(target);
-        Ok(())
+        // Most jumps are done with this. Keys that were typed fast build on each other.
+        self.advance(Duration::ZERO)
     }
 
     /// Goes to the next moment at which something changes.

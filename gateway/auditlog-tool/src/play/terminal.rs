@@ -52,7 +52,7 @@ impl Terminal {
     pub(crate) fn take(tty: File) -> io::Result<Self> {
         let keys = tty.try_clone()?;
         let signals = Signals::register()?;
-        let tty = Arc::new(Tty { saved: tcgetattr(&tty)?, file: tty });
+        let tty = Arc::new(Tty { saved: tcgetattr(&tty)?, file: tty, taken: AtomicBool::new(false) });
         tty.enter()?;
         // From here on there is a terminal, which gives it back when it is dropped.
         let terminal = Self { tty: Arc::clone(&tty), signals, keys };
@@ -130,18 +130,24 @@ impl Drop for Terminal {
 struct Tty {
     file: File,
     saved: Termios,
+    taken: AtomicBool,
 }
 
 impl Tty {
     fn enter(&self) -> io::Result<()> {
+        self.taken.store(true, Ordering::SeqCst);
         let mut raw = self.saved.clone();
         raw.make_raw();
         tcsetattr(&self.file, OptionalActions::Flush, &raw)?;
         (&self.file).write_all(ENTER)
     }
 
-    /// As it was. Where that fails the terminal is gone, and nothing can be done.
+    /// As it was. Where that fails the terminal is gone, and nothing can be done. Only once: what was printed after it must not be
+    /// written over.
     fn leave(&self) {
+        if !self.taken.swap(false, Ordering::SeqCst) {
+            return;
+        }
         let _ = (&self.file).write_all(LEAVE);
         let _ = tcsetattr(&self.file, OptionalActions::Flush, &self.saved);
     }
@@ -197,5 +203,69 @@ impl Signals {
 impl Drop for Signals {
     fn drop(&mut self) {
         self.registered.drain(..).for_each(|id| _ = low_level::unregister(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+
+    fn pseudoterminal() -> (File, File) {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
+        let tty = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        (File::from(controller), tty)
+    }
+
+    fn written(controller: &mut File, expected: &[u8]) {
+        let mut written = vec![0; expected.len()];
+        controller.read_exact(&mut written).unwrap();
+        assert_eq!(written, expected);
+    }
+
+    fn is_raw(tty: &File) -> bool {
+        !tcgetattr(tty)
+            .unwrap()
+            .local_modes
+            .intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+        let (mut controller, tty) = pseudoterminal();
+        let terminal = Terminal::take(tty.try_clone().unwrap()).unwrap();
+        written(&mut controller, ENTER);
+        assert!(is_raw(&tty));
+        let died = std::thread::spawn(move || {
+            let _terminal = terminal;
+            panic!("on purpose");
+        });
+        assert!(died.join().is_err());
+        written(&mut controller, LEAVE);
+        assert!(!is_raw(&tty));
+        // The hook holds the terminal as well.
+        drop((tty, panic::take_hook()));
+        assert_eq!(controller.read(&mut [0; 64]).unwrap_or(0), 0, "it is given back once");
+    }
+
+    #[test]
+    fn keys_are_keys_and_a_closed_window_is_the_end() {
+        let (mut controller, tty) = pseudoterminal();
+        let mut terminal = Terminal::take(tty).unwrap();
+        assert_eq!(terminal.wait(Some(Duration::ZERO)).unwrap(), Event::Time);
+        // Control-C as well: nothing is left to the line discipline.
+        controller.write_all(b"q\x03").unwrap();
+        assert_eq!(terminal.wait(None).unwrap(), Event::Keys(b"q\x03".to_vec()));
+        drop(controller);
+        assert_eq!(terminal.wait(None).unwrap(), Event::End(None));
+    }
+
+    #[test]
+    fn what_is_no_terminal_is_left_alone() {
+        assert!(Terminal::take(tempfile::tempfile().unwrap()).is_err());
     }
 }
