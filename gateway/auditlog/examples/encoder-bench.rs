@@ -1,4 +1,5 @@
-//! How fast a session becomes a log, and how small: encoding and compression against plain `gzip -6`.
+//! How fast a session becomes a log, and how small: encoding and compression against plain `gzip -6`. And how fast it is read again:
+//! every record as a message, against decompression alone.
 //!
 //! Prints a line per figure: name, ours, peer's, ratio ours/peer, separated by tabs. Both sides alternate in one run, so
 //! that the ratio holds on any machine. Speeds are of the session's data on one core; the peer compresses the finished
@@ -8,12 +9,13 @@
 //! file, or is sources and listings.
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use containerssh_auditlog::member::{self, Scratch};
-use containerssh_auditlog::{Encoder, IoStream, Version, encode, header};
+use containerssh_auditlog::{Decoder, Encoder, HEADER_LEN, IoStream, Version, encode, header};
 use flate2::Compression;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 const ROUNDS: usize = 5;
@@ -101,6 +103,21 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
+/// How many records could be read.
+fn read(file: &[u8]) -> usize {
+    Decoder::new(file).map_or(0, |decoder| decoder.filter(Result::is_ok).count())
+}
+
+/// How many bytes the content has.
+fn gunzip(file: &[u8]) -> usize {
+    let (mut chunk, mut total) = (vec![0; 64 << 10], 0);
+    let mut gunzip = MultiGzDecoder::new(file.get(HEADER_LEN..).unwrap_or_default());
+    while let Ok(length @ 1..) = gunzip.read(&mut chunk) {
+        total += length;
+    }
+    total
+}
+
 fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = work();
@@ -123,11 +140,19 @@ fn main() -> std::io::Result<()> {
         let session = session(kind, &text, megabytes * 1_000_000);
         let content = records(&session);
         let (mut our_times, mut peer_times) = (Vec::new(), Vec::new());
+        let (mut our_reads, mut peer_reads) = (Vec::new(), Vec::new());
         let (mut our_size, mut peer_size) = (0, 0);
         for _ in 0..ROUNDS {
             let (time, file) = timed(|| ours(&session, &mut scratch));
             our_times.push(time);
             our_size = file.len();
+            let (time, records) = timed(|| read(&file));
+            our_reads.push(time);
+            let (time, bytes) = timed(|| gunzip(&file));
+            peer_reads.push(time);
+            if records != session.len() || bytes < content.len() {
+                return Err(std::io::Error::other("not everything was read"));
+            }
             let (time, file) = timed(|| gzip(&content));
             peer_times.push(time);
             peer_size = file.len();
@@ -136,6 +161,9 @@ fn main() -> std::io::Result<()> {
         let (ours, peer) = (speed(our_times), speed(peer_times));
         println!("encoder-{kind}\t{ours:.0} MB/s\t{peer:.0} MB/s\t{:.2}", ours / peer);
         let ratio = our_size as f64 / peer_size as f64;
+        let speed = |times| content.len() as f64 / 1e6 / median(times);
+        let (ours, peer) = (speed(our_reads), speed(peer_reads));
+        println!("decoder-{kind}\t{ours:.0} MB/s\t{peer:.0} MB/s\t{:.2}", ours / peer);
         println!("encoder-{kind}-size\t{our_size} bytes\t{peer_size} bytes\t{ratio:.3}");
     }
     Ok(())

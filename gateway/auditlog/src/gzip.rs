@@ -11,9 +11,8 @@
 
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::GzDecoder;
-
 use crate::cbor::split::{MARK, starts_like_a_log};
+use crate::inflate::{Inflate, fill};
 
 /// What every member of a known writer starts with: gzip, deflate, no flags or an extra field alone, no time.
 pub(crate) const MEMBER_START: &[&[u8]] = &[&[0x1f], &[0x8b], &[8], &[0, 4], &[0], &[0], &[0], &[0]];
@@ -21,6 +20,11 @@ pub(crate) const MEMBER_START: &[&[u8]] = &[&[0x1f], &[0x8b], &[8], &[0, 4], &[0
 /// Compressed bytes of a member that are kept for a search after damage. Our segments hold 256 KiB of content, more
 /// only by the length of one record; of longer members the rest is searched.
 pub(crate) const LONGEST_SEGMENT: usize = 2 << 20;
+
+/// Content of damaged members that may be decompressed in vain, in bytes, over a file. A member that was found by searching may
+/// be damaged too, and have run into the next: the search begins behind its start again. But forged starts, each before the
+/// next and each good for gigabytes, must not make reading quadratic: after so much it goes on where damage was noticed.
+const IN_VAIN: u64 = 64 << 20;
 
 /// One step through the members.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +46,7 @@ pub(crate) enum Piece {
 enum State<R> {
     /// Before a member, or at the end.
     Between(Source<R>),
-    Inside(Box<GzDecoder<Source<R>>>),
+    Inside(Box<Inflate<Source<R>>>),
     /// After damage: looking for the start of a member.
     Searching(Source<R>),
     Done,
@@ -55,22 +59,23 @@ pub(crate) struct Members<R> {
     member_start: u64,
     /// Where reading stands.
     position: u64,
-    /// The member was found by searching. If it is damaged too, the search goes on where that was noticed:
-    /// otherwise forged starts, each before the next, would make reading quadratic.
+    /// The member was found by searching.
     found: bool,
+    /// What is left of [`IN_VAIN`].
+    patience: u64,
 }
 
 impl<R: BufRead> Members<R> {
     /// Reads members from `reader`, whose next byte has the position `position` in the file.
     pub(crate) fn new(reader: R, position: u64) -> Self {
         let state = State::Between(Source::new(reader, position));
-        Self { state, member_start: position, position, found: false }
+        Self { state, member_start: position, position, found: false, patience: IN_VAIN }
     }
 
     /// Like `new`, but starts by looking for a member.
     pub(crate) fn searching(reader: R, position: u64) -> Self {
         let state = State::Searching(Source::new(reader, position));
-        Self { state, member_start: position, position, found: false }
+        Self { state, member_start: position, position, found: false, patience: IN_VAIN }
     }
 
     /// Where the member that was read last starts in the file, in bytes.
@@ -83,7 +88,7 @@ impl<R: BufRead> Members<R> {
         self.position
     }
 
-    /// Fills `buffer` (at least [`MARK`] bytes long) with what comes next, or says what happened. Errors of the
+    /// Fills `buffer` (more than [`MARK`] bytes long) with what comes next, or says what happened. Errors of the
     /// reader itself are final.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Piece> {
         loop {
@@ -110,7 +115,7 @@ impl<R: BufRead> Members<R> {
                     }
                     source.mark();
                     self.found = false;
-                    self.state = State::Inside(Box::new(GzDecoder::new(source)));
+                    self.state = State::Inside(Box::new(Inflate::new(source)));
                 }
                 State::Inside(mut member) => {
                     let result = member.read(buffer);
@@ -124,17 +129,16 @@ impl<R: BufRead> Members<R> {
                             self.state = State::Inside(member);
                             return Ok(Piece::Content(length));
                         }
-                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                            self.state = State::Inside(member);
-                        }
-                        // The decoder reports what it finds wrong as errors of the same type as a failing disk.
+                        // What is found wrong is reported as an error of the same type as a failing disk.
                         Err(error) if member.get_ref().failed => return Err(error),
                         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                             return Ok(Piece::Unfinished);
                         }
                         Err(_) => {
+                            let in_vain = if self.found { member.given() } else { 0 };
                             let mut source = member.into_inner();
-                            if !self.found {
+                            if let Some(left) = self.patience.checked_sub(in_vain) {
+                                self.patience = left;
                                 source.rewind_behind_mark();
                             }
                             self.state = State::Searching(source);
@@ -149,13 +153,13 @@ impl<R: BufRead> Members<R> {
     /// Reads the start of what may be a member. If it is one of a log, it is the next to be read, and the first bytes of
     /// its content are in `buffer`; otherwise the search goes on.
     fn try_found(source: Source<R>, buffer: &mut [u8]) -> io::Result<(State<R>, usize)> {
-        let mut member = GzDecoder::new(source);
+        let mut member = Inflate::new(source);
         let mut length = 0;
-        while length < MARK {
+        // The array's head may come before what marks a record.
+        while length < MARK + 1 {
             match member.read(buffer.get_mut(length..).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(more) => length += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if member.get_ref().failed => return Err(error),
                 Err(_) => {
                     length = 0;
@@ -170,16 +174,6 @@ impl<R: BufRead> Members<R> {
         source.rewind_behind_mark();
         Ok((State::Searching(source), 0))
     }
-}
-
-fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
-    // A second call because of the borrow that the first would keep; it returns what is buffered.
-    while let Err(error) = reader.fill_buf() {
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-    reader.fill_buf()
 }
 
 /// A reader that knows its position, remembers whether it failed, and can go back to a mark.
@@ -346,6 +340,33 @@ mod tests {
         let seen = pieces(&data);
         assert_eq!(seen[1], "damaged since 0");
         assert_eq!((&*seen[2], &*seen[4]), ("two", "three"));
+    }
+
+    #[test]
+    fn two_damaged_members_in_a_row_do_not_cost_the_third() {
+        let (mut a, mut b, c) = (member("one"), member("two"), member("three"));
+        let checksum = a.len() - 8;
+        a[checksum] ^= 1;
+        // A stored block that claims to reach into the next member.
+        let claimed = u16::from_le_bytes([b[11], b[12]]) + 20;
+        b[11..13].copy_from_slice(&claimed.to_le_bytes());
+        b[13..15].copy_from_slice(&(!claimed).to_le_bytes());
+        let data = [a, b, c].concat();
+        let seen = pieces(&data);
+        assert_eq!(seen[seen.len() - 2..], ["three", &format!("end at {}", data.len())], "{seen:?}");
+    }
+
+    #[test]
+    fn a_first_segment_is_found_however_little_is_there_at_a_time() {
+        let mut first = MEMBER_START.iter().map(|bytes| bytes[0]).chain([0, 0xff]).collect::<Vec<u8>>();
+        // Stored blocks of one byte each: none gives more at a time.
+        for byte in b"\x9f\xa5\x6cconnectionIdone" {
+            first.extend([0, 1, 0, 0xfe, 0xff, *byte]);
+        }
+        let data = [b"rubbish".to_vec(), first].concat();
+        let mut members = Members::new(io::BufReader::with_capacity(1, &data[..]), 0);
+        assert_eq!(members.read(&mut [0; 64]).unwrap(), Piece::Damaged);
+        assert_eq!(members.read(&mut [0; 64]).unwrap(), Piece::Content(MARK + 1));
     }
 
     #[test]

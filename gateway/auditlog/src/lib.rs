@@ -26,6 +26,7 @@ pub mod encode;
 mod field;
 mod gzip;
 mod header;
+mod inflate;
 pub mod manifest;
 pub mod member;
 mod message;

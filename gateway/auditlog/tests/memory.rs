@@ -66,18 +66,19 @@ fn bounded<T>(what: &str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// What there is, counted without being kept.
-fn read(file: &[u8]) -> (Vec<u64>, u64) {
-    let (mut timestamps, mut errors) = (Vec::new(), 0);
+/// The times of the first record that could be read and of the last.
+fn read(file: &[u8]) -> Option<(u64, u64)> {
+    let mut times: Option<(u64, u64)> = None;
     for item in Decoder::new(file).unwrap() {
         match item {
-            Ok(message) if timestamps.len() < 100 => timestamps.push(message.timestamp),
-            Ok(_) => {}
+            Ok(message) => {
+                times = Some((times.map_or(message.timestamp, |(first, _)| first), message.timestamp))
+            }
             Err(DecodeError::Io(error)) => panic!("{error}"),
-            Err(_) => errors += 1,
+            Err(_) => {}
         }
     }
-    (timestamps, errors)
+    times
 }
 
 #[test]
@@ -108,11 +109,8 @@ fn hostile_files_cost_bounded_memory_and_only_what_they_replaced() {
     for (name, bomb) in &bombs {
         for version in [Version::V1, Version::V2] {
             let file = [&header(version)[..], bomb].concat();
-            let (timestamps, _) = bounded(name, || read(&file));
-            assert_eq!(timestamps.first(), Some(&first.timestamp), "{name}");
-            let swallowed = name.contains("without an end");
-            let found = Decoder::new(&file[..]).unwrap().filter_map(Result::ok).last().unwrap();
-            assert!(found == last || swallowed, "{name}: {} is the last", found.timestamp);
+            let found = bounded(name, || read(&file));
+            assert_eq!(found, Some((first.timestamp, last.timestamp)), "{name}");
             bounded(name, || recover::scan(Cursor::new(&file))).unwrap();
         }
     }
@@ -130,17 +128,16 @@ fn hostile_members_cost_bounded_memory_and_time_in_proportion_to_the_file() {
     let empty = common::gzip(b"");
     let name = [&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 0xff][..], &vec![b'n'; 4 << 20]].concat();
     let extra = [&[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff][..], &vec![0; 0xffff]].concat();
-    for (name, file, sound) in [
-        ("members without content", whole(&empty, 100_000), true),
+    for (name, file) in [
+        ("members without content", whole(&empty, 100_000)),
         // What looks like a member, once for every few bytes: each is tried.
-        ("begun members", whole(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], 100_000), true),
-        ("a name without an end", whole(&name, 1), true),
-        ("extra fields", whole(&extra, 50), true),
+        ("begun members", whole(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], 100_000)),
+        ("a name without an end", whole(&name, 1)),
+        ("extra fields", whole(&extra, 50)),
     ] {
         let start = std::time::Instant::now();
-        let (timestamps, _) = bounded(name, || read(&file));
-        assert_eq!(timestamps.first(), Some(&first.timestamp), "{name}");
-        assert!(!sound || timestamps.last() == Some(&last.timestamp), "{name}: {timestamps:?}");
+        let found = bounded(name, || read(&file));
+        assert_eq!(found, Some((first.timestamp, last.timestamp)), "{name}");
         bounded(name, || recover::scan(Cursor::new(&file))).unwrap();
         assert!(start.elapsed().as_secs() < 60, "{name}: {:?}", start.elapsed());
     }
