@@ -111,7 +111,7 @@ impl Audited {
     async fn record_of(&self, marker: &str, directory: &Path) -> Result<(String, std::path::PathBuf)> {
         let events = self.events_of(marker).await?;
         let disconnect = events.last().context("an event")?;
-        let key = disconnect["objectKey"].as_str().with_context(|| format!("no key in {disconnect}"))?;
+        let key = disconnect["object"].as_str().with_context(|| format!("no key in {disconnect}"))?;
         let file = directory.join("record");
         self.tool.run(&["fetch", &self.tool.url(key), "-o", text(&file)?], 0).await?;
         Ok((key.to_owned(), file))
@@ -229,7 +229,7 @@ async fn events_tell_a_session_as_it_happens_in_order_without_a_gap() -> Result<
     let disconnect = of_type("disconnect")?;
     ensure!(disconnect["exitCode"] == 3, "{disconnect}");
     let bucket = containerssh_e2e::s3::Bucket::new(&audited.gateway.namespace.cluster.environment);
-    let key = disconnect["objectKey"].as_str().context("a key")?;
+    let key = disconnect["object"].as_str().context("a key")?;
     ensure!(disconnect["sha256"] == sha256(&bucket.get(key).await?.bytes), "{disconnect}");
     Ok(())
 }
@@ -249,7 +249,7 @@ async fn a_file_moved_over_sftp_is_an_event_and_comes_back_out_of_the_record() -
         let listed = audited.tool.run(&["ls", &prefix, "--format", "json"], 0).await?;
         for line in listed.lines() {
             let entry: Value = serde_json::from_str(line)?;
-            let url = audited.tool.url(entry["key"].as_str().context("a key")?);
+            let url = entry["location"].as_str().context("a location")?.to_owned();
             let transfers = audited.tool.run(&["extract", &url, "--list"], 0).await?;
             if transfers.contains(&name) {
                 return Ok(url);
