@@ -72,7 +72,8 @@ fn read(file: &[u8]) -> Option<(u64, u64)> {
     for item in Decoder::new(file).unwrap() {
         match item {
             Ok(message) => {
-                times = Some((times.map_or(message.timestamp, |(first, _)| first), message.timestamp))
+                let first = times.map_or(message.timestamp, |(first, _)| first);
+                times = Some((first, message.timestamp));
             }
             Err(DecodeError::Io(error)) => panic!("{error}"),
             Err(_) => {}
