@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test fails by panicking; clippy.toml exempts test functions, not their helpers"
 )]
 
