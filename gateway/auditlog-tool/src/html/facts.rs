@@ -1,7 +1,8 @@
-//! What stands beside the screen: logins, programs, refusals, ends; and, if wanted, what was typed.
+//! What stands beside the screen: logins, programs, refusals, files, ends; and, if wanted, what was typed.
 
 use std::collections::BTreeMap;
 
+use containerssh_auditlog::sftp::{Channels, FileEvent};
 use containerssh_auditlog::text::visible;
 use containerssh_auditlog::{IoStream, Message, Payload};
 
@@ -28,33 +29,30 @@ pub(crate) struct Fact {
 pub(crate) struct Facts {
     with_input: bool,
     typed: BTreeMap<u64, (u64, Vec<u8>)>,
+    files: Channels,
 }
 
 impl Facts {
     /// `with_input` also tells what was typed, which may include passwords.
     pub(crate) fn new(with_input: bool) -> Self {
-        Self { with_input, typed: BTreeMap::new() }
+        Self { with_input, ..Self::default() }
     }
 
     /// What a record tells.
     pub(crate) fn push(&mut self, message: &Message) -> Vec<Fact> {
-        let (channel, time) = (message.channel_id, message.timestamp);
-        match &message.payload {
+        let (channel, time, payload) = (message.channel_id, message.timestamp, &message.payload);
+        let mut facts = Vec::new();
+        self.files
+            .push(channel, time, payload, &mut |channel, event: FileEvent| facts.push(file(channel, &event)));
+        match payload {
             Payload::Io { stream: IoStream::Stdin, data } if self.with_input => {
-                let Some(id) = channel else { return Vec::new() };
-                if self.typed.len() >= MAX_CHANNELS && !self.typed.contains_key(&id) {
-                    return self.finish();
-                }
-                let (_, typed) = self.typed.entry(id).or_insert((time, Vec::new()));
-                typed.extend_from_slice(data);
-                let complete =
-                    typed.len() >= MAX_TYPED || data.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 3 | 4));
-                if complete { self.typed(id).into_iter().collect() } else { Vec::new() }
+                facts.extend(channel.and_then(|id| self.input(id, time, data)));
             }
-            Payload::Io { .. } => Vec::new(),
+            Payload::Io { .. } => {}
             payload => {
-                let rest =
-                    channel.filter(|_| matches!(payload, Payload::Close)).and_then(|id| self.typed(id));
+                if let (Payload::Close, Some(id)) = (payload, channel) {
+                    facts.extend(self.typed(id));
+                }
                 let (kind, text) = match payload {
                     Payload::Connect { remote_addr, country } => {
                         let country = if country.is_empty() {
@@ -67,15 +65,32 @@ impl Facts {
                     Payload::Close => ("channel", "closed".to_owned()),
                     other => describe(other),
                 };
-                rest.into_iter().chain([Fact { channel, time, kind, text }]).collect()
+                facts.push(Fact { channel, time, kind, text });
             }
         }
+        facts
     }
 
-    /// What was typed and not yet told.
-    pub(crate) fn finish(&mut self) -> Vec<Fact> {
+    /// What is not yet told when the log ends, at this time.
+    pub(crate) fn finish(&mut self, time: u64) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        self.files.finish(time, &mut |channel, event: FileEvent| facts.push(file(channel, &event)));
         let ids: Vec<u64> = self.typed.keys().copied().collect();
-        ids.into_iter().filter_map(|id| self.typed(id)).collect()
+        facts.extend(ids.into_iter().filter_map(|id| self.typed(id)));
+        facts
+    }
+
+    /// Puts together what was typed until a line is complete.
+    fn input(&mut self, id: u64, time: u64, data: &[u8]) -> Option<Fact> {
+        let is_known = self.typed.contains_key(&id);
+        if self.files.follows(id) || (!is_known && self.typed.len() >= MAX_CHANNELS) {
+            return None;
+        }
+        let (_, typed) = self.typed.entry(id).or_insert((time, Vec::new()));
+        typed.extend_from_slice(data);
+        let complete =
+            typed.len() >= MAX_TYPED || data.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 3 | 4));
+        if complete { self.typed(id) } else { None }
     }
 
     fn typed(&mut self, id: u64) -> Option<Fact> {
@@ -83,6 +98,10 @@ impl Facts {
         let text = visible(&String::from_utf8_lossy(&typed));
         Some(Fact { channel: Some(id), time, kind: "typed", text })
     }
+}
+
+fn file(channel: u64, event: &FileEvent) -> Fact {
+    Fact { channel: Some(channel), time: event.timestamp, kind: "file", text: crate::files::describe(event) }
 }
 
 #[cfg(test)]
@@ -102,7 +121,7 @@ mod tests {
     fn told(with_input: bool, messages: &[Message]) -> Vec<(u64, &'static str, String)> {
         let mut facts = Facts::new(with_input);
         let mut told: Vec<Fact> = messages.iter().flat_map(|message| facts.push(message)).collect();
-        told.extend(facts.finish());
+        told.extend(facts.finish(9));
         told.into_iter().map(|fact| (fact.time, fact.kind, fact.text)).collect()
     }
 
@@ -142,5 +161,25 @@ mod tests {
                 (5, "typed", "z".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn what_happened_to_files_is_told_instead_of_the_protocol() {
+        // SSH_FXP_INIT and SSH_FXP_MKDIR of "/new", with their answers (draft-ietf-secsh-filexfer-02).
+        let requests = b"\0\0\0\x05\x01\0\0\0\x03\0\0\0\x11\x0e\0\0\0\x01\0\0\0\x04/new\0\0\0\0";
+        let answers = b"\0\0\0\x05\x02\0\0\0\x03\0\0\0\x11\x65\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0";
+        let io = |time, stream, data: &'static [u8]| {
+            message(time, Payload::Io { stream, data: Bytes::from_static(data) })
+        };
+        let told = told(
+            true,
+            &[
+                message(1, Payload::ChannelRequestSubsystem { request_id: 1, subsystem: "sftp".into() }),
+                io(2, IoStream::Stdin, requests),
+                io(3, IoStream::Stdout, answers),
+            ],
+        );
+        assert!(told.iter().any(|(_, kind, text)| *kind == "file" && text.contains("/new")), "{told:?}");
+        assert!(!told.iter().any(|(_, kind, _)| *kind == "typed"), "{told:?}");
     }
 }

@@ -48,7 +48,6 @@ pub(crate) struct Film {
     screen: Screen,
     rows: Vec<Row>,
     size: Option<(usize, usize)>,
-    cursor: Option<(usize, usize)>,
     gone: Vec<Row>,
     /// First and last time of what is not yet in a frame.
     exposed: Option<(u64, u64)>,
@@ -56,14 +55,7 @@ pub(crate) struct Film {
 
 impl Film {
     pub(crate) fn new() -> Self {
-        Self {
-            screen: Screen::new(0, 0),
-            rows: Vec::new(),
-            size: None,
-            cursor: None,
-            gone: Vec::new(),
-            exposed: None,
-        }
+        Self { screen: Screen::new(0, 0), rows: Vec::new(), size: None, gone: Vec::new(), exposed: None }
     }
 
     /// Takes in a change; hands over the frames that are complete by then. Times must not go back.
@@ -123,8 +115,7 @@ impl Film {
         self.rows = rows;
         let size = Some(self.screen.size()).filter(|size| self.size != Some(*size));
         self.size = Some(self.screen.size());
-        self.cursor = self.screen.cursor();
-        Some(Frame { time, gone, changed, cursor: self.cursor, size })
+        Some(Frame { time, gone, changed, cursor: self.screen.cursor(), size })
     }
 }
 

@@ -18,6 +18,7 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use containerssh_auditlog::asciicast::{Change, View};
+use containerssh_auditlog::sftp::{FileDecoder, Options};
 use containerssh_auditlog::text::visible;
 use containerssh_auditlog::{DecodeError, Message, Payload};
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ use crate::error::ToolError;
 use crate::input::{Input, SourceArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::progress::Progress;
 
 use facts::{Fact, Facts};
 use film::{Film, Frame};
@@ -79,7 +81,12 @@ pub(crate) struct HtmlArgs {
 /// Runs the subcommand.
 pub(crate) fn run(args: &HtmlArgs, output: &mut Output) -> Result<Outcome, ToolError> {
     let mut input = Input::open(&args.log, &args.source)?.seekable()?;
+    let progress = Progress::start(std::slice::from_ref(&args.log));
+    input.watch(&progress);
     let digest = digest(&mut input)?;
+    drop(progress);
+    let progress = Progress::start(std::slice::from_ref(&args.log));
+    input.watch(&progress);
     let decoder = input.decoder()?;
     // Opened only now: a wrong input must not cost an existing output.
     output.redirect(Some(&args.output), &args.log)?;
@@ -284,7 +291,8 @@ impl Recording {
         for (number, frame) in &rest {
             self.frame(*number, frame, output)?;
         }
-        for fact in self.facts.finish() {
+        let end = self.times.map_or(0, |(_, last)| last);
+        for fact in self.facts.finish(end) {
             self.tell(&fact, output)?;
         }
         let (start, last) = self.times.unwrap_or_default();
@@ -310,14 +318,16 @@ impl Channel {
         let started = match payload {
             Payload::ChannelRequestExec { program, .. } => program,
             Payload::ChannelRequestShell { .. } => "shell",
-            Payload::ChannelRequestSubsystem { subsystem, .. } => {
-                self.film = None;
-                self.about.note =
-                    Some("A subsystem speaks a protocol of its own; it has no screen.".to_owned());
-                subsystem
-            }
+            Payload::ChannelRequestSubsystem { subsystem, .. } => subsystem,
             _ => return,
         };
+        if FileDecoder::for_request(payload, Options::default()).is_some() {
+            self.film = None;
+            self.about.note = Some("Files were moved here: the events tell which.".to_owned());
+        } else if matches!(payload, Payload::ChannelRequestSubsystem { .. }) {
+            self.film = None;
+            self.about.note = Some("A subsystem speaks a protocol of its own; it has no screen.".to_owned());
+        }
         let short: String = started.chars().take(MAX_TITLE).collect();
         self.about.title = format!("#{} {}", self.about.id, visible(&short));
     }

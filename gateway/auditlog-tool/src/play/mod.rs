@@ -27,6 +27,7 @@ use crate::error::ToolError;
 use crate::input::{Input, SourceArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::progress::Progress;
 
 use deck::{Deck, Jump};
 use keys::{HELP, Wish};
@@ -90,8 +91,14 @@ fn speed(text: &str) -> Result<f64, String> {
 /// Runs the subcommand.
 pub(crate) fn run(args: &PlayArgs, output: &mut Output) -> Result<Outcome, ToolError> {
     let mut input = Input::open(&args.log, &args.source)?.seekable()?;
+    let progress = Progress::start(std::slice::from_ref(&args.log));
+    input.watch(&progress);
     let channel = choose_to_watch(&mut input, args.channel)?;
+    drop(progress);
+    let progress = Progress::start(std::slice::from_ref(&args.log));
+    input.watch(&progress);
     let (session, tape, places) = session::read(&mut input, channel)?;
+    drop(progress);
     let start = args.start_at.map_or(0, |at| at.from(tape.start));
     match tty().filter(|_| io::stdout().is_terminal()) {
         Some(tty) => {

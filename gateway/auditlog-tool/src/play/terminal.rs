@@ -211,6 +211,14 @@ mod tests {
     use super::*;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::LocalModes;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// There is one panic hook in a process: one test at a time.
+    static HOOK: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     fn pseudoterminal() -> (File, File) {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -236,6 +244,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+        let _alone = alone();
         let (mut controller, tty) = pseudoterminal();
         let terminal = Terminal::take(tty.try_clone().unwrap()).unwrap();
         written(&mut controller, ENTER);
@@ -254,6 +263,7 @@ mod tests {
 
     #[test]
     fn keys_are_keys_and_a_closed_window_is_the_end() {
+        let _alone = alone();
         let (mut controller, tty) = pseudoterminal();
         let mut terminal = Terminal::take(tty).unwrap();
         assert_eq!(terminal.wait(Some(Duration::ZERO)).unwrap(), Event::Time);
