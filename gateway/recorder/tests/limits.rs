@@ -63,7 +63,7 @@ async fn block_waits_until_an_upload_frees_space() {
     waiting.await.unwrap().unwrap();
     tap.close().await;
     fixture.drained().await;
-    assert_eq!(server.bucket().objects.len(), 2);
+    assert_eq!(server.records().len(), 2);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn deny_ends_sessions_at_once_although_an_upload_would_free_space() {
     assert_eq!(fixture.metric("containerssh_audit_record_failures_total"), 1.0);
     server.fail("PutObject", None);
     fixture.drained().await;
-    assert_eq!(server.bucket().objects.len(), 2, "the refused session has a record too");
+    assert_eq!(server.records().len(), 2, "the refused session has a record too");
 }
 
 #[tokio::test]

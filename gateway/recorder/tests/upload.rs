@@ -18,7 +18,7 @@ use common::{
     to_s3,
 };
 use containerssh_auditlog::{Decoder, IoStream};
-use containerssh_config::Secret;
+use containerssh_config::{LockMode, Secret, SseType};
 use sha2::{Digest, Sha256};
 
 /// 12 MiB that do not shrink: three parts of at least 5 MiB each save the last.
@@ -52,17 +52,19 @@ async fn a_small_record_is_put_whole_with_checksum_and_metadata() {
     fixture.drained().await;
     let object = server.object(&format!("logs/2026/05/09/team-a/dev/j%C3%B6rg/{ID}"));
     assert_eq!(stdout_of(&object.data), noise(1000, 1));
-    assert_eq!(object.acl.as_deref(), Some("private"));
+    assert_eq!(object.asked["x-amz-acl"], "private");
+    assert_eq!(object.asked["content-type"], "application/octet-stream");
     let said = |key: &str| object.metadata.get(key).map(String::as_str);
     assert_eq!(said("sha256"), Some(hex::encode(Sha256::digest(&object.data)).as_str()));
     assert_eq!(said("timestamp"), Some("1778328000"));
     assert_eq!(said("authenticated"), Some("true"));
     assert_eq!(said("username"), Some("j%C3%B6rg"));
     assert_eq!(said("ip"), Some("192.0.2.7"));
+    assert_eq!(said("country"), Some("XX"));
     assert_eq!(said("policy-hash"), Some("sha256:1234"));
     assert_eq!(said("policy-sources"), Some("production,baseline"));
     assert_eq!(said("interrupted"), None);
-    assert_eq!(server.count("PutObject"), 1);
+    assert_eq!(server.count("PutObject"), 2, "the record and its manifest");
 }
 
 #[tokio::test]
@@ -201,8 +203,8 @@ async fn a_store_without_conditional_writes_is_asked_without_from_then_on() {
         short_session(fixture.recorder.open(session(&id), audit.clone()), &noise(100, 1)).await;
     }
     fixture.drained().await;
-    assert_eq!(server.bucket().objects.len(), 3);
-    assert_eq!(server.count("PutObject"), 4, "one attempt with a condition");
+    assert_eq!(server.records().len(), 3);
+    assert_eq!(server.count("PutObject"), 7, "one attempt with a condition, three records, three manifests");
 }
 
 #[tokio::test]
@@ -255,7 +257,7 @@ async fn an_answer_that_got_lost_does_not_make_a_second_object() {
         );
         short_session(fixture.recorder.open(session(ID), audit), &noise(size, 8)).await;
         fixture.drained().await;
-        assert_eq!(server.bucket().objects.len(), 1);
+        assert_eq!(server.records(), [ID]);
         assert_eq!(server.unfinished_uploads(), 0);
     }
 }
@@ -263,7 +265,9 @@ async fn an_answer_that_got_lost_does_not_make_a_second_object() {
 #[tokio::test]
 async fn without_permission_to_look_a_lost_answer_makes_one_copy_and_no_more() {
     let server = Server::start().await;
-    server.fail("HeadObject", Some(Fault::Status(403, "AccessDenied")));
+    for operation in ["HeadObject", "ListObjectsV2"] {
+        server.fail(operation, Some(Fault::Status(403, "AccessDenied")));
+    }
     server.fail_once("PutObject", Fault::LostAnswer);
     server.fail_once("PutObject", Fault::Status(412, "PreconditionFailed"));
     server.fail_once("PutObject", Fault::LostAnswer);
@@ -271,9 +275,135 @@ async fn without_permission_to_look_a_lost_answer_makes_one_copy_and_no_more() {
         Fixture::new(|root| to_s3(root, &server.url), |settings| settings.timeouts.request = SHORT);
     short_session(fixture.recorder.open(session(ID), audit), &noise(100, 8)).await;
     fixture.drained().await;
-    let contents: Vec<_> = server.bucket().objects.values().map(|object| object.data.clone()).collect();
+    let contents: Vec<_> = server.records().iter().map(|key| server.object(key).data).collect();
     assert_eq!(contents.len(), 2);
     assert_eq!(contents[0], contents[1]);
+}
+
+#[tokio::test]
+async fn whoever_may_list_but_not_look_makes_no_copy_after_a_lost_answer() {
+    for found in [true, false] {
+        let server = Server::start().await;
+        server.fail("HeadObject", Some(Fault::Status(403, "AccessDenied")));
+        server.fail_once("PutObject", Fault::LostAnswer);
+        let (fixture, audit) =
+            Fixture::new(|root| to_s3(root, &server.url), |settings| settings.timeouts.request = SHORT);
+        short_session(fixture.recorder.open(session(ID), audit), &noise(100, 8)).await;
+        server.asked("PutObject", 1).await;
+        if !found {
+            // What is there is not what was sent.
+            eventually("it is stored", || server.bucket().objects.contains_key(ID)).await;
+            server.bucket().objects.get_mut(ID).unwrap().data[50] ^= 1;
+        }
+        fixture.drained().await;
+        assert_eq!(server.records().len(), if found { 1 } else { 2 });
+        assert!(server.count("ListObjectsV2") >= 1);
+    }
+}
+
+#[tokio::test]
+async fn encryption_and_lock_are_asked_for_with_each_object_of_either_kind() {
+    let server = Server::start().await;
+    let (fixture, audit) = Fixture::new(
+        |root| {
+            let mut audit = to_s3(root, &server.url);
+            audit.s3.server_side_encryption.kind = SseType::AwsKms;
+            audit.s3.server_side_encryption.kms_key_id = "alias/audit".to_owned();
+            audit.s3.object_lock.mode = LockMode::Compliance;
+            audit.s3.object_lock.retention = Duration::from_secs(365 * 24 * 3600);
+            audit.s3.object_lock.legal_hold = true;
+            audit
+        },
+        |_| {},
+    );
+    for (id, size) in [("small", 100), ("large", LARGE)] {
+        short_session(fixture.recorder.open(session(id), audit.clone()), &noise(size, 2)).await;
+    }
+    fixture.drained().await;
+    for id in ["small", "large"] {
+        let asked = server.object(id).asked;
+        assert_eq!(asked["x-amz-server-side-encryption"], "aws:kms", "{id}");
+        assert_eq!(asked["x-amz-server-side-encryption-aws-kms-key-id"], "alias/audit", "{id}");
+        assert_eq!(asked["x-amz-object-lock-mode"], "COMPLIANCE", "{id}");
+        assert_eq!(asked["x-amz-object-lock-legal-hold"], "ON", "{id}");
+        let until: jiff::Timestamp = asked["x-amz-object-lock-retain-until-date"].parse().unwrap();
+        let days = until.duration_since(jiff::Timestamp::now()).as_hours() / 24;
+        assert!((364..=365).contains(&days), "{id}: {until}");
+    }
+}
+
+#[tokio::test]
+async fn without_settings_nothing_is_asked_for_that_the_bucket_decides() {
+    let server = Server::start().await;
+    let (fixture, audit) = Fixture::new(|root| to_s3(root, &server.url), |_| {});
+    short_session(fixture.recorder.open(session(ID), audit), &noise(100, 2)).await;
+    fixture.drained().await;
+    let asked = server.object(ID).asked;
+    assert_eq!(asked.keys().collect::<Vec<_>>(), ["content-type"]);
+}
+
+#[tokio::test]
+async fn stale_uploads_of_ours_are_given_up_and_no_others() {
+    let server = Server::start().await;
+    let ours = |day: &str, digit: &str| format!("ssh/dev/{day}/{}", digit.repeat(32));
+    let stale = ours("2026/05/09", "a");
+    let fresh = ours("2026/05/10", "b");
+    server.begun_by_another(&stale, "2026-05-09T12:00:00.000Z");
+    server.begun_by_another(&fresh, &jiff::Timestamp::now().to_string());
+    let others = ["ssh/dev/2026/05/09/backup.tar", "ssh/prod/2026/05/09/", "elsewhere/2026/05/09/"];
+    let others = others.map(|start| {
+        if start.ends_with('/') { format!("{start}{}", "c".repeat(32)) } else { start.to_owned() }
+    });
+    for other in &others {
+        server.begun_by_another(other, "2026-05-09T12:00:00.000Z");
+    }
+    let (fixture, _) = Fixture::new(
+        |root| {
+            let mut audit = to_s3(root, &server.url);
+            audit.s3.prefix = "ssh/{gateway}/{year}/{month}/{day}/".parse().unwrap();
+            audit.s3.abort_stale_uploads_after = Duration::from_secs(24 * 3600);
+            audit
+        },
+        |_| {},
+    );
+    server.asked("AbortMultipartUpload", 1).await;
+    eventually("the stale one is gone", || !server.unfinished_keys().contains(&stale)).await;
+    fixture.drained().await;
+    let mut left = server.unfinished_keys();
+    left.sort();
+    let mut expected: Vec<String> = others.into_iter().chain([fresh]).collect();
+    expected.sort();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn stale_uploads_stay_where_that_is_asked_or_nobody_may_list() {
+    for denied in [false, true] {
+        let server = Server::start().await;
+        let key = "a".repeat(32);
+        server.begun_by_another(&key, "2026-05-09T12:00:00.000Z");
+        if denied {
+            server.fail("ListMultipartUploads", Some(Fault::Status(403, "AccessDenied")));
+        }
+        let (fixture, audit) = Fixture::new(
+            |root| {
+                let mut audit = to_s3(root, &server.url);
+                if denied {
+                    audit.s3.abort_stale_uploads_after = Duration::from_secs(24 * 3600);
+                }
+                audit
+            },
+            |_| {},
+        );
+        short_session(fixture.recorder.open(session(ID), audit), &noise(100, 2)).await;
+        if denied {
+            server.asked("ListMultipartUploads", 1).await;
+        }
+        fixture.drained().await;
+        assert_eq!(server.unfinished_keys(), [key]);
+        server.object(ID);
+        assert_eq!(server.count("ListMultipartUploads"), usize::from(denied));
+    }
 }
 
 #[tokio::test]
@@ -368,6 +498,6 @@ async fn many_records_are_delivered_after_an_outage_without_a_storm_during_it() 
     // A new session's record is due at once and finds the store well.
     short_session(fixture.recorder.open(session(ID), audit), &noise(100, 1)).await;
     eventually("everything is delivered", || fixture.recorder.status().records == 0).await;
-    assert_eq!(server.count("PutObject"), 61);
+    assert_eq!(server.count("PutObject"), 30 + 2 * 31, "each once in vain, then each with its manifest");
     fixture.drained().await;
 }

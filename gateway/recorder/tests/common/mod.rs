@@ -1,6 +1,8 @@
 //! What the recorder's tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod faults;
+pub mod proxy;
 pub mod s3;
 
 use std::io::BufReader;
@@ -48,6 +50,8 @@ pub fn to_s3(root: &Path, endpoint: &str) -> Audit {
     audit.s3.bucket = "audit".to_owned();
     audit.s3.endpoint = endpoint.to_owned();
     audit.s3.path_style_access = true;
+    // One test is about it; the others count requests.
+    audit.s3.abort_stale_uploads_after = Duration::ZERO;
     audit.s3.access_key = Some(Secret::new(s3::ACCESS_KEY));
     audit.s3.secret_key = Some(Secret::new("secret"));
     audit

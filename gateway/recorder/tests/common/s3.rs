@@ -35,14 +35,17 @@ pub struct Object {
     pub data: Vec<u8>,
     pub metadata: HashMap<String, String>,
     pub checksum: String,
-    pub acl: Option<String>,
+    /// What was asked of the object, by header: ACL, encryption, lock, type.
+    pub asked: HashMap<String, String>,
 }
 
 #[derive(Debug, Default)]
 struct Upload {
     key: String,
     metadata: HashMap<String, String>,
-    acl: Option<String>,
+    asked: HashMap<String, String>,
+    /// When it was begun, as listings tell.
+    begun: Option<String>,
     parts: BTreeMap<i32, (Vec<u8>, String)>,
 }
 
@@ -59,6 +62,8 @@ pub struct Bucket {
     /// For every request of an operation until lifted.
     lasting: HashMap<String, Fault>,
     pub without_conditions: bool,
+    /// Digests are kept and contents forgotten, for tests of memory.
+    pub forgetful: bool,
     pub access_key: Option<String>,
     next: u64,
 }
@@ -117,8 +122,27 @@ impl Server {
         self.bucket().log.iter().filter(|(asked, _)| asked == operation).count()
     }
 
+    /// Puts an upload in parts there that somebody else began, at that time (RFC 3339).
+    pub fn begun_by_another(&self, key: &str, begun: &str) {
+        let mut bucket = self.bucket();
+        bucket.next += 1;
+        let id = format!("upload-{}", bucket.next);
+        let upload = Upload { key: key.to_owned(), begun: Some(begun.to_owned()), ..Upload::default() };
+        bucket.uploads.insert(id, upload);
+    }
+
+    /// Keys of uploads in parts that nobody finished.
+    pub fn unfinished_keys(&self) -> Vec<String> {
+        self.bucket().uploads.values().map(|upload| upload.key.clone()).collect()
+    }
+
     pub fn unfinished_uploads(&self) -> usize {
         self.bucket().uploads.len()
+    }
+
+    /// Keys of records: manifests lie beside them.
+    pub fn records(&self) -> Vec<String> {
+        self.bucket().objects.keys().filter(|key| !key.ends_with(".manifest.json")).cloned().collect()
     }
 
     pub fn object(&self, key: &str) -> Object {
@@ -149,6 +173,7 @@ async fn handle(State(server): State<Server>, request: Request) -> Response {
         (&Method::DELETE, ..) => "AbortMultipartUpload",
         (&Method::HEAD, ..) => "HeadObject",
         (&Method::GET, true, _) => "ListMultipartUploads",
+        (&Method::GET, ..) if query.contains_key("list-type") => "ListObjectsV2",
         (&Method::GET, ..) if query.contains_key("versions") => "ListObjectVersions",
         (&Method::GET, ..) => "GetObject",
         _ => return error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
@@ -212,6 +237,15 @@ fn answer(
         })
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
+    let asked: HashMap<String, String> = headers
+        .iter()
+        .filter(|(name, _)| {
+            let name = name.as_str();
+            let of_object = ["x-amz-acl", "x-amz-server-side-", "x-amz-object-lock-", "content-type"];
+            of_object.iter().any(|start| name.starts_with(start))
+        })
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
     let digest = STANDARD.encode(Sha256::digest(&body));
     let shown = |checksum: &str| if lie { STANDARD.encode([0; 32]) } else { checksum.to_owned() };
     let upload_id = query.get("uploadId").cloned().unwrap_or_default();
@@ -223,7 +257,8 @@ fn answer(
             if conditional && bucket.objects.contains_key(key) {
                 return error(StatusCode::PRECONDITION_FAILED, "PreconditionFailed");
             }
-            let object = Object { data: body, metadata, checksum: digest.clone(), acl: header("x-amz-acl") };
+            let data = if bucket.forgetful { Vec::new() } else { body };
+            let object = Object { data, metadata, checksum: digest.clone(), asked };
             bucket.objects.insert(key.to_owned(), object);
             *bucket.stored.entry(key.to_owned()).or_default() += 1;
             ok().header("etag", "\"e\"")
@@ -237,8 +272,7 @@ fn answer(
             }
             bucket.next += 1;
             let id = format!("upload-{}", bucket.next);
-            let upload =
-                Upload { key: key.to_owned(), metadata, acl: header("x-amz-acl"), parts: BTreeMap::new() };
+            let upload = Upload { key: key.to_owned(), metadata, asked, ..Upload::default() };
             bucket.uploads.insert(id.clone(), upload);
             xml(&format!(
                 "<InitiateMultipartUploadResult><Bucket>audit</Bucket><Key>k</Key><UploadId>{id}</UploadId>\
@@ -290,7 +324,7 @@ fn answer(
             let upload = bucket.uploads.remove(&upload_id).unwrap();
             let data = upload.parts.into_values().flat_map(|(data, _)| data).collect();
             let object =
-                Object { data, metadata: upload.metadata, checksum: checksum.clone(), acl: upload.acl };
+                Object { data, metadata: upload.metadata, checksum: checksum.clone(), asked: upload.asked };
             *bucket.stored.entry(upload.key.clone()).or_default() += 1;
             bucket.objects.insert(upload.key, object);
             let shown = if lie { format!("{}-1", shown("")) } else { checksum };
@@ -310,7 +344,9 @@ fn answer(
                 .iter()
                 .filter(|(_, upload)| upload.key.starts_with(&prefix))
                 .map(|(id, upload)| {
-                    format!("<Upload><Key>{}</Key><UploadId>{id}</UploadId></Upload>", upload.key)
+                    let begun = upload.begun.as_ref().map(|begun| format!("<Initiated>{begun}</Initiated>"));
+                    let begun = begun.unwrap_or_default();
+                    format!("<Upload><Key>{}</Key><UploadId>{id}</UploadId>{begun}</Upload>", upload.key)
                 })
                 .collect();
             xml(&format!("<ListMultipartUploadsResult>{uploads}</ListMultipartUploadsResult>"))
@@ -335,6 +371,21 @@ fn answer(
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
             Some(object) => ok().body(Body::from(object.data.clone())).unwrap(),
         },
+        "ListObjectsV2" => {
+            let prefix = query.get("prefix").cloned().unwrap_or_default();
+            let listed: String = bucket
+                .objects
+                .iter()
+                .filter(|(key, _)| key.starts_with(&prefix))
+                .take(query.get("max-keys").map_or(1000, |most| most.parse().unwrap()))
+                .map(|(key, object)| {
+                    let tag = hex::encode(<md5::Md5 as md5::Digest>::digest(&object.data));
+                    let size = object.data.len();
+                    format!("<Contents><Key>{key}</Key><ETag>&quot;{tag}&quot;</ETag><Size>{size}</Size></Contents>")
+                })
+                .collect();
+            xml(&format!("<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>"))
+        }
         _ => match bucket.objects.get(key) {
             None => error(StatusCode::NOT_FOUND, "NoSuchKey"),
             Some(object) => {
