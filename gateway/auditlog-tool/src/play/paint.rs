@@ -211,7 +211,10 @@ mod tests {
         }
         let mut painter = Painter::default();
         let bottom = painter.paint(&screen, "", (12, 4));
-        assert_eq!(shown(&[bottom.clone()], (12, 4))[..3], ["line 7 xxxxx", "line 8 xxxxx", "line 9 xxxxx"]);
+        assert_eq!(
+            shown(std::slice::from_ref(&bottom), (12, 4))[..3],
+            ["line 7 xxxxx", "line 8 xxxxx", "line 9 xxxxx"]
+        );
         screen.feed("\x1b[H");
         let top = painter.paint(&screen, "", (12, 4));
         assert_eq!(shown(&[bottom, top], (12, 4))[..3], ["line 0 xxxxx", "line 1 xxxxx", "line 2 xxxxx"]);
