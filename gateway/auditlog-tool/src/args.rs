@@ -14,6 +14,7 @@ use crate::play::PlayArgs;
 use crate::search::SearchArgs;
 use crate::stats::StatsArgs;
 use crate::store::{FetchArgs, LsArgs};
+use crate::verify::VerifyArgs;
 
 /// Reads ContainerSSH audit logs (FORMAT 1 and 2), whole or damaged.
 #[derive(Debug, Parser)]
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Fetch(FetchArgs),
     /// Get transferred files back out of a log
     Extract(ExtractArgs),
+    /// Say whether records are what was written, and if not, where
+    Verify(VerifyArgs),
     /// Print completions for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or that of a subcommand

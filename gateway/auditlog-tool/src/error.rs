@@ -30,5 +30,9 @@ pub(crate) enum ToolError {
     #[error(transparent)]
     Extract(#[from] crate::extract::ExtractError),
     #[error(transparent)]
+    Identity(#[from] crate::identity::IdentityError),
+    #[error(transparent)]
+    Verify(#[from] crate::verify::VerifyError),
+    #[error(transparent)]
     Channel(#[from] crate::convert::ChannelError),
 }

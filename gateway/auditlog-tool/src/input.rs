@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use containerssh_auditlog::Decoder;
+use containerssh_auditlog::encrypted::Identities;
 
 use crate::error::ToolError;
+use crate::identity::{self, IdentityArgs};
 use crate::progress::{Meter, Progress};
 use crate::store::{self, ObjectReader, Store, StoreArgs};
 
@@ -26,12 +28,19 @@ pub(crate) type Reader = Box<dyn BufRead>;
 pub(crate) struct SourceArgs {
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
     /// Made for the first log that lies in a store, and used for all of them.
     #[arg(skip)]
     opened: Arc<OnceLock<Arc<Store>>>,
 }
 
 impl SourceArgs {
+    /// Whether encrypted logs can be read.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity.is_given()
+    }
+
     /// The store that these options name.
     fn store(&self) -> Result<Arc<Store>, ToolError> {
         if let Some(store) = self.opened.get() {
@@ -48,6 +57,8 @@ pub(crate) struct Input {
     name: String,
     origin: Origin,
     meter: Meter,
+    /// Read it where it is encrypted.
+    identities: Arc<Identities>,
 }
 
 #[derive(Debug)]
@@ -69,17 +80,19 @@ impl Input {
     /// # Errors
     /// If it cannot be opened, or is a directory.
     pub(crate) fn open(spec: &OsStr, source: &SourceArgs) -> Result<Self, ToolError> {
+        let identities = source.identity.identities()?;
         if spec == "-" {
             return Ok(Self {
                 name: "standard input".to_owned(),
                 origin: Origin::Stdin,
                 meter: Meter::default(),
+                identities,
             });
         }
         let name = Path::new(spec).display().to_string();
         if store::is_location(spec) {
             let origin = Origin::Object(Box::new(ObjectReader::of_location(source.store()?, &name)?));
-            return Ok(Self { name, origin, meter: Meter::default() });
+            return Ok(Self { name, origin, meter: Meter::default(), identities: identities.clone() });
         }
         let open = || {
             let file = File::open(spec)?;
@@ -87,8 +100,18 @@ impl Input {
             if kind.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok((file, kind.is_file())) }
         };
         match open() {
-            Ok((file, true)) => Ok(Self { name, origin: Origin::File(file), meter: Meter::default() }),
-            Ok((file, false)) => Ok(Self { name, origin: Origin::Stream(file), meter: Meter::default() }),
+            Ok((file, true)) => Ok(Self {
+                name,
+                origin: Origin::File(file),
+                meter: Meter::default(),
+                identities: identities.clone(),
+            }),
+            Ok((file, false)) => Ok(Self {
+                name,
+                origin: Origin::Stream(file),
+                meter: Meter::default(),
+                identities: identities.clone(),
+            }),
             Err(error) => Err(ToolError::Open { name, error }),
         }
     }
@@ -121,8 +144,14 @@ impl Input {
         Ok(self)
     }
 
-    /// Reads the log's bytes from its start.
+    /// Reads the log's bytes from its start, decrypted where they are encrypted.
     pub(crate) fn reader(&mut self) -> Result<Reader, ToolError> {
+        let reader = self.stored()?;
+        identity::decrypt(reader, &self.name, &self.identities)
+    }
+
+    /// Reads the bytes from the start as they are stored.
+    pub(crate) fn stored(&mut self) -> Result<Reader, ToolError> {
         let mut open = || match &self.origin {
             Origin::File(file) => Origin::File(file.try_clone()?).into_reader(),
             _ => self.origin.take().into_reader(),

@@ -16,6 +16,7 @@ mod error;
 mod extract;
 mod files;
 mod html;
+mod identity;
 mod input;
 mod manual;
 mod outcome;
@@ -29,6 +30,7 @@ mod session;
 mod stats;
 mod store;
 mod time;
+mod verify;
 mod walk;
 
 use std::ffi::OsString;
@@ -83,6 +85,7 @@ fn run(command: &Command, output: &mut Output) -> Result<Outcome, ToolError> {
         Command::Ls(args) => store::ls(args, output),
         Command::Fetch(args) => store::fetch(args, output),
         Command::Extract(args) => extract::run(args, output),
+        Command::Verify(args) => verify::run(args, output),
         Command::Completions(args) => manual::completions(args, output),
         Command::Man(args) => manual::man(args, output),
     }

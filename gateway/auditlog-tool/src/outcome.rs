@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     NotFound,
     /// Something could not be read, as has been said.
     Trouble,
+    /// Records are not, or not known to be, what was written, as has been said.
+    NotVerified(u8),
 }
 
 impl Outcome {
@@ -28,13 +30,14 @@ impl Outcome {
             Self::Done => 0,
             Self::NotFound => 1,
             Self::Damaged { .. } | Self::Trouble => 2,
+            Self::NotVerified(status) => status,
         }
     }
 
     /// What to say on standard error.
     pub(crate) fn remark(self) -> Option<String> {
         match self {
-            Self::Done | Self::NotFound | Self::Trouble => None,
+            Self::Done | Self::NotFound | Self::Trouble | Self::NotVerified(_) => None,
             Self::Damaged { places } => {
                 let places = if places == 1 { "1 place".to_owned() } else { format!("{places} places") };
                 Some(format!("the log is damaged in {places}; what could be read has been printed"))

@@ -253,6 +253,13 @@ impl Chain {
         Self { next: 0, head: Hash::of(header), marks: Marks::default() }
     }
 
+    /// The chain of what recovery adds to a record that it cannot read: its members have the number [`UNSEEN`], and
+    /// the first names nothing.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self { next: UNSEEN, head: Hash([0; 32]), marks: Marks::default() }
+    }
+
     /// The digest of the last member.
     #[must_use]
     pub fn head(&self) -> Hash {

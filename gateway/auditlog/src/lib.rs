@@ -11,6 +11,7 @@
 //! - [`Encoder`] appends records to a buffer, byte for byte as ContainerSSH writes them.
 //! - [`member`] turns a buffer into one complete gzip member; [`recover`] mends a file that lacks its end.
 //! - [`chain`] links the members, and [`manifest`] says beside the file what it is: both so that a change shows.
+//! - [`encrypted`] is how records are stored that only the holders of some keys may read.
 //! - [`Decoder`] reads what any ContainerSSH has written, whole or damaged.
 //! - [`sftp`] tells what happened to files in a session.
 //! - [`asciicast`] is what players take. The command line program is a crate of its own, containerssh-auditlog-tool.
@@ -23,6 +24,7 @@ pub mod chain;
 mod decode;
 mod deflate;
 pub mod encode;
+pub mod encrypted;
 mod field;
 mod gzip;
 mod header;

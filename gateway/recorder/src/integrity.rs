@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 
 use containerssh_auditlog::chain::{Chain, Hash};
+use containerssh_auditlog::encrypted::Recipients;
 use containerssh_auditlog::manifest::{self, ClosedBy, Digests, Encryption, Manifest, SigningKey, Summary};
 use containerssh_config::Signing;
 
@@ -40,6 +41,14 @@ pub(crate) fn signing_key(signing: &Signing) -> io::Result<Option<SigningKey>> {
     SigningKey::from_pem(&pem).map(Some).map_err(|error| invalid(&error))
 }
 
+/// To whom a record is encrypted; `None` if it is not to be.
+pub(crate) fn recipients(sidecar: &Sidecar) -> io::Result<Option<Recipients>> {
+    let Some(encrypted) = &sidecar.encrypted else { return Ok(None) };
+    Recipients::parse(&encrypted.recipients).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("audit.encryption.recipients: {error}"))
+    })
+}
+
 /// Writes the manifest of a record that is complete in its file, durably. Blocks for one pass over the record.
 ///
 /// `chain` is the record's, if one can be seen from outside.
@@ -66,7 +75,7 @@ pub(crate) fn finish(
         started: sidecar.started,
         closed: jiff::Timestamp::now(),
         closed_by,
-        encryption: Encryption::None,
+        encryption: if sidecar.encrypted.is_some() { Encryption::Age } else { Encryption::None },
         bytes: digests.bytes,
         sha256: digests.sha256,
         chain: chain.map(|chain| Summary { members: chain.members(), marks: chain.marks().to_vec() }),

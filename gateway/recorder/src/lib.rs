@@ -33,6 +33,7 @@ mod metrics;
 mod object_key;
 mod reconstruct;
 mod recover;
+mod recover_encrypted;
 mod segment;
 mod session;
 mod settings;
@@ -46,7 +47,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use containerssh_auditlog::HEADER_LEN;
-use containerssh_config::{Audit, OnFailure};
+use containerssh_config::{Audit, Durability, OnFailure};
 use containerssh_siem::{Events, Feed};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
@@ -67,7 +68,7 @@ use crate::session::{Session, Stage};
 use crate::spool::budget::Budget;
 use crate::spool::dir::SpoolDir;
 use crate::spool::record_file::Presses;
-use crate::spool::sidecar::{Destination, Sidecar};
+use crate::spool::sidecar::{Destination, Encrypted, Sidecar};
 use crate::spool::sync::SyncGroup;
 use crate::spool::{RecordId, Spool};
 use crate::upload::{Context, Uploads};
@@ -183,6 +184,7 @@ impl Recorder {
             stage: watch::Sender::new(Stage::Opening),
             on_failure: settings.on_failure,
             on_full: settings.spool.on_full,
+            strict: settings.spool.durability == Durability::Strict,
             budget: inner.spool.budget.clone(),
             metrics: inner.metrics.clone(),
         });
@@ -198,6 +200,11 @@ impl Recorder {
             policy: settings.policy.clone(),
             destination,
             format: settings.format,
+            encrypted: settings.encryption.is_on().then(|| Encrypted {
+                recipients: settings.encryption.recipients.clone(),
+                version: u64::from(settings.format_version.number()),
+                chunks: None,
+            }),
             interrupted: false,
         };
         let tap = Tap::new(session.clone(), settings.intercept.clone());
@@ -360,6 +367,46 @@ mod tests {
         }
     }
 
+    /// Under `strict`, what the disk does not have yet is not accepted; and what is accepted is there at once, without
+    /// waiting for the age of a segment or the clock of the rounds.
+    #[tokio::test]
+    async fn under_strict_durability_nothing_is_accepted_before_the_disk_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (recorder, audit) = recorder(directory.path(), CAPACITY);
+        let mut audit = Audit::clone(&audit);
+        audit.spool.durability = Durability::Strict;
+        let tap = recorder.open(session("a"), Arc::new(audit));
+        tap.record(None, Payload::Close).await.unwrap();
+        let threads = u32::try_from(recorder.0.spool.threads.available_permits()).unwrap();
+        let stall = recorder.0.spool.threads.acquire_many(threads).await.unwrap();
+        let pump = tokio::spawn({
+            let tap = tap.clone();
+            async move { tap.io(0, IoStream::Stdout, Bytes::from_static(b"typed")).await }
+        });
+        // The writer gets its turn, again and again, and still nobody may go on.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!pump.is_finished());
+        drop(stall);
+        pump.await.unwrap().unwrap();
+        let open = directory.path().join(".spool/a.open");
+        let records = |path: &std::path::Path| {
+            let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+            containerssh_auditlog::Decoder::new(file).unwrap().flatten().count()
+        };
+        assert_eq!(records(&open), 2);
+        let start = std::time::Instant::now();
+        for _ in 0..20 {
+            tap.io(0, IoStream::Stdout, Bytes::from_static(b"typed")).await.unwrap();
+        }
+        assert_eq!(records(&open), 22);
+        // Twenty rounds by the clock would take two seconds.
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        tap.close().await;
+        assert_eq!(recorder.drain(Duration::from_secs(60)).await.records, 0);
+    }
+
     /// What stays allocated for a connection on which nothing happens: its task and what it shares with the tap. Buffers
     /// are not, which the intake's tests show.
     #[tokio::test]
@@ -372,6 +419,7 @@ mod tests {
             stage: watch::Sender::new(Stage::Opening),
             on_failure: audit.on_failure,
             on_full: audit.spool.on_full,
+            strict: false,
             budget: recorder.0.spool.budget.clone(),
             metrics: recorder.0.metrics.clone(),
         });

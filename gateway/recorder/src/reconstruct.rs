@@ -2,16 +2,16 @@
 //! configuration.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::Path;
 
-use containerssh_auditlog::{Decoder, Message, Payload};
+use containerssh_auditlog::{Decoder, Message, Payload, encrypted};
 use containerssh_config::Audit;
 
 use crate::error::UploadError;
 use crate::settings::GatewayIdentity;
 use crate::spool::RecordId;
-use crate::spool::sidecar::{Destination, Sidecar, User};
+use crate::spool::sidecar::{Destination, Encrypted, Sidecar, User};
 
 /// Authentication is over long before this many records; the rest is content.
 const MAX_LOOK: usize = 1000;
@@ -35,8 +35,21 @@ pub(crate) fn sidecar(
         policy: present.policy.clone(),
         destination,
         format: present.format,
+        encrypted: None,
         interrupted: true,
     };
+    let mut start = Vec::new();
+    (&file).take(encrypted::MAGIC.len() as u64).read_to_end(&mut start).map_err(UploadError::Read)?;
+    (&file).rewind().map_err(UploadError::Read)?;
+    if encrypted::is_encrypted(&start) || start.is_empty() && present.encryption.is_on() {
+        // What is in it is nobody's business here. Its end is written for those who may read records now.
+        sidecar.encrypted = Some(Encrypted {
+            recipients: present.encryption.recipients.clone(),
+            version: u64::from(present.format_version.number()),
+            chunks: None,
+        });
+        return Ok(sidecar);
+    }
     let decoder = Decoder::new(BufReader::new(file))
         .map_err(|error| UploadError::Read(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
     for (number, message) in decoder.take(MAX_LOOK).flatten().enumerate() {

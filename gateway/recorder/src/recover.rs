@@ -21,6 +21,7 @@ use containerssh_siem::Events;
 use crate::code;
 use crate::integrity::{self, Finished};
 use crate::reconstruct;
+use crate::recover_encrypted;
 use crate::settings::GatewayIdentity;
 use crate::spool::dir::{Leftover, SpoolDir, Stage};
 use crate::spool::sidecar::Sidecar;
@@ -181,6 +182,9 @@ fn complete(context: &Context, leftover: &Leftover) -> io::Result<Outcome> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Gone),
         other => other?,
     };
+    if recover_encrypted::is_encrypted(dir, id)? {
+        return complete_encrypted(context, leftover);
+    }
     let mut scan = match recover::scan(&file) {
         Ok(scan) => scan,
         Err(HeaderError::Io(error)) => return Err(error),
@@ -223,6 +227,29 @@ fn complete(context: &Context, leftover: &Leftover) -> io::Result<Outcome> {
         Some(tail) => Outcome::Split { bytes, tail, finished },
         None => Outcome::Completed { bytes, cut, finished },
     })
+}
+
+/// The same for a record that cannot be read.
+fn complete_encrypted(context: &Context, leftover: &Leftover) -> io::Result<Outcome> {
+    let (dir, id, present) = (&context.spool.dir, &leftover.id, &context.present);
+    let sidecar = match Sidecar::read(&dir.sidecar(id)) {
+        Ok(sidecar) => sidecar,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            // Where it belongs decides the upload, which tries again until that is known.
+            match reconstruct::sidecar(&dir.record(id, Stage::Open), id, &present.identity, &present.audit) {
+                Ok(sidecar) => sidecar,
+                Err(_unknown) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    let joined = recover_encrypted::join(dir, leftover, sidecar)?;
+    let by = if joined.ended { ClosedBy::Session } else { ClosedBy::Recovery };
+    let finished = finish(context, id, None, by)?;
+    let bytes = std::fs::metadata(dir.record(id, Stage::Open))?.len();
+    dir.finish(id)?;
+    dir.handle().sync_all()?;
+    Ok(Outcome::Completed { bytes, cut: joined.cut, finished })
 }
 
 /// The chain of a file that is sound up to byte `end`.
@@ -293,7 +320,7 @@ fn mark_interrupted(dir: &SpoolDir, id: &RecordId) -> io::Result<()> {
     }
 }
 
-fn nanoseconds(time: SystemTime) -> u64 {
+pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) stage: watch::Sender<Stage>,
     pub(crate) on_failure: OnFailure,
     pub(crate) on_full: OnFull,
+    /// Nothing is accepted before it is durable.
+    pub(crate) strict: bool,
     pub(crate) budget: Arc<Budget>,
     pub(crate) metrics: Metrics,
 }

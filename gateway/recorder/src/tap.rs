@@ -87,7 +87,9 @@ impl Tap {
         }
         match handle.session.admit(Class::Event).await? {
             Admission::Accept => {
-                handle.session.intake.record(channel, &payload).await.map_err(|_| handle.session.error())
+                let accepted = handle.session.intake.record(channel, &payload).await;
+                accepted.map_err(|_| handle.session.error())?;
+                handle.session.durable().await
             }
             Admission::Drop => {
                 handle.session.lose(full(1, 0));
@@ -121,6 +123,7 @@ impl Tap {
         match handle.session.admit(Class::Io).await? {
             Admission::Accept => {
                 handle.session.intake.io(channel, stream, &data).await.map_err(|_| handle.session.error())?;
+                handle.session.durable().await?;
                 recorded.inc_by(data.len() as u64);
                 if stream == IoStream::Stdout {
                     handle.metrics.stdout(data.len() as u64);
@@ -195,6 +198,20 @@ impl Tap {
 }
 
 impl Session {
+    /// Under `durability: strict`, waits until what was accepted is durable.
+    async fn durable(&self) -> Result<(), TapError> {
+        if !self.strict {
+            return Ok(());
+        }
+        match (self.intake.flush().await, self.on_failure) {
+            (Ok(Ok(())), _) => Ok(()),
+            // The record tells of the gap, and the session goes on.
+            (_, OnFailure::Allow) => Ok(()),
+            (Ok(Err(reason)), OnFailure::Deny) => Err(TapError::Write(reason)),
+            (Err(_), OnFailure::Deny) => Err(self.error()),
+        }
+    }
+
     /// Waits until the record's file exists and there is room in the spool, or decides what happens otherwise.
     async fn admit(&self, class: Class) -> Result<Admission, TapError> {
         loop {

@@ -60,7 +60,8 @@ pub(crate) struct Writer {
     dirty: u64,
     /// A sync that is under way, and the bytes it covers.
     syncing: Option<(oneshot::Receiver<Synced>, u64)>,
-    /// Under `deny`: what could not be written, in order.
+    /// Under `deny`: what could not be written, in order. Under `allow` at most one: what was encrypted before that was
+    /// known.
     retained: VecDeque<Segment>,
     /// Under `allow`: no attempts before this.
     resume: Option<Instant>,
@@ -146,7 +147,8 @@ impl Writer {
             // First of all: without it nothing shall be left behind.
             let key = integrity::signing_key(&signing)?.map(Arc::new);
             // The record first: a sidecar without one is swept at start.
-            let record = RecordFile::create(&spool.dir.record(&id, FileStage::Open), version)?;
+            let recipients = integrity::recipients(&sidecar)?;
+            let record = RecordFile::create(&spool.dir, &id, version, recipients)?;
             let beside = sidecar.write_new(&spool.dir.sidecar(&id))?;
             Ok::<_, io::Error>((key, record, beside))
         });
@@ -173,12 +175,19 @@ impl Writer {
 
     /// Writes a segment, or does what `onFailure` says.
     async fn write(&mut self, segment: Segment) {
-        if !self.retained.is_empty() {
+        if !self.retained.is_empty() && self.session.on_failure == OnFailure::Deny {
             self.retained.push_back(segment);
             return;
         }
         if self.resume.is_some_and(|resume| Instant::now() < resume) {
             return self.drop_segment(&segment, "the audit spool could not be written");
+        }
+        if let Some(held) = self.retained.pop_front()
+            && let Err(Failed { segment: held, error }) = self.append(held, false).await
+        {
+            self.retained.push_front(held);
+            self.outage(&error);
+            return self.drop_segment(&segment, &error.to_string());
         }
         match self.append(segment, false).await {
             Ok(()) => {
@@ -195,6 +204,11 @@ impl Writer {
             Err(Failed { segment, error }) => match self.session.on_failure {
                 OnFailure::Deny => {
                     self.session.fail(&TapError::Write(error.to_string()));
+                    self.retained.push_back(segment);
+                }
+                // It is encrypted already, and comes first when writing works again.
+                OnFailure::Allow if self.record.as_ref().is_some_and(RecordFile::is_behind) => {
+                    self.outage(&error);
                     self.retained.push_back(segment);
                 }
                 OnFailure::Allow => {
@@ -288,7 +302,7 @@ impl Writer {
             return;
         }
         let mut dirty = std::mem::replace(&mut self.fresh, Dirty { files: Vec::new(), names: false });
-        dirty.files.push(record.handle());
+        dirty.files.extend(record.handles());
         let covered = std::mem::take(&mut self.dirty);
         self.syncing = Some((self.spool.sync.sync(dirty).await, covered));
     }
@@ -296,6 +310,10 @@ impl Writer {
     /// Waits for the sync that is under way, if one is.
     async fn finish_sync(&mut self) -> Synced {
         let Some((outcome, _)) = &mut self.syncing else { return Ok(()) };
+        if self.session.strict {
+            // Somebody waits for these bytes. Whoever comes meanwhile shares the next round.
+            self.spool.sync.hurry();
+        }
         let outcome = flatten(outcome.await);
         self.synced(outcome.clone());
         outcome
@@ -435,7 +453,7 @@ impl Writer {
         let job = tokio::task::spawn_blocking(move || {
             let close = || {
                 record.trim()?;
-                let chain = Some(record.chain());
+                let chain = record.chain();
                 let by = ClosedBy::Session;
                 let finished = if sidecar.format == AuditFormat::Binary {
                     let key = key.as_deref();

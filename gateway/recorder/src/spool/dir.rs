@@ -76,6 +76,11 @@ impl SpoolDir {
         self.path.join(format!("{id}.json"))
     }
 
+    /// What the chunks of an encrypted record do not hold yet.
+    pub(crate) fn tail(&self, id: &RecordId) -> PathBuf {
+        self.path.join(format!("{id}.tail"))
+    }
+
     /// The record's manifest, once it is complete.
     pub(crate) fn manifest(&self, id: &RecordId) -> PathBuf {
         self.path.join(format!("{id}.manifest"))
@@ -88,13 +93,16 @@ impl SpoolDir {
 
     /// A record is complete: it will be uploaded, by this process or the next.
     pub(crate) fn finish(&self, id: &RecordId) -> io::Result<()> {
-        std::fs::rename(self.record(id, Stage::Open), self.record(id, Stage::Ready))
+        std::fs::rename(self.record(id, Stage::Open), self.record(id, Stage::Ready))?;
+        // All of it is in the record. What stays behind in a crash is removed with the record.
+        remove_if_there(&self.tail(id))
     }
 
     /// A record arrived where it belongs. The sidecar goes last: a record without one would have lost its destination.
     pub(crate) fn forget(&self, id: &RecordId) -> io::Result<()> {
         remove_if_there(&self.record(id, Stage::Ready))?;
         remove_if_there(&self.manifest(id))?;
+        remove_if_there(&self.tail(id))?;
         remove_if_there(&self.sidecar(id))
     }
 
@@ -144,7 +152,7 @@ impl SpoolDir {
                 "open" => Stage::Open,
                 "ready" => Stage::Ready,
                 // A temporary sidecar replaces the sidecar only when complete; found here, it never was.
-                "json" | "json.tmp" | "manifest" | "manifest.tmp" => {
+                "json" | "json.tmp" | "manifest" | "manifest.tmp" | "tail.tmp" => {
                     sidecars.push((id, entry.path()));
                     continue;
                 }

@@ -7,6 +7,7 @@
 //! | `<id>.open` | a session is writing it, or was when the process died |
 //! | `<id>.ready` | complete, waits for its upload |
 //! | `<id>.json` | the sidecar: destination and metadata, fixed when the session opened |
+//! | `<id>.tail` | of an encrypted record: what its whole chunks do not hold yet |
 //! | `<id>.manifest` | what the complete record is, to be delivered with it |
 //! | `corrupt/` | what could not be read; never deleted by us |
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod dir;
+pub(crate) mod encrypted_file;
 pub(crate) mod record_file;
 pub(crate) mod sidecar;
 pub(crate) mod sync;

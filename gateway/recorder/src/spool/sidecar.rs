@@ -37,6 +37,9 @@ pub(crate) struct Sidecar {
     /// What becomes of the record there.
     #[serde(default = "binary")]
     pub(crate) format: AuditFormat,
+    /// How the record is encrypted, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encrypted: Option<Encrypted>,
     /// Whether the process died before the session ended, so that the end of the record was written by recovery.
     #[serde(default)]
     pub(crate) interrupted: bool,
@@ -45,6 +48,19 @@ pub(crate) struct Sidecar {
 /// What sidecars meant that do not say.
 fn binary() -> AuditFormat {
     AuditFormat::Binary
+}
+
+/// What recovery must know of a record that it cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Encrypted {
+    /// To whom. Public.
+    pub(crate) recipients: Vec<String>,
+    /// The version of the format.
+    pub(crate) version: u64,
+    /// Recovery has begun to append the tail to the chunks, which end at this byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) chunks: Option<u64>,
 }
 
 /// An authenticated user.
@@ -196,6 +212,7 @@ pub(crate) mod tests {
             policy: AuditPolicyInfo { hash: "h".to_owned(), sources: vec!["production".to_owned()] },
             destination: Destination::of(&audit).unwrap(),
             format: AuditFormat::Binary,
+            encrypted: None,
             interrupted: false,
         }
     }
