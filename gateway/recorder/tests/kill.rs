@@ -1,5 +1,5 @@
 //! A process that records is killed at a random moment, again and again: nothing that it had acknowledged is lost, every record
-//! reads to its end, and each reaches the bucket once.
+//! reads to its end and verifies, and each reaches the bucket once.
 //!
 //! The killed process is this program itself, started anew for one test only ([`the_process_that_is_killed`]). It reports on its standard
 //! output what it was told is durable; what it was never told may be there or not. It sends to a real socket: the S3 server of these
@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use common::{PATIENCE, connect, content, noise, s3, session, settings, start, to_s3};
+use containerssh_auditlog::manifest;
+use containerssh_auditlog::verify::{self, Verdict};
 use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
 use containerssh_config::{Audit, FormatVersion, Secret};
 use containerssh_recorder::{Recorder, Tap};
@@ -341,7 +343,13 @@ async fn killed_at_random_moments_it_loses_nothing_acknowledged_and_delivers_eac
             assert!(numbers.contains(number), "round {seed}: session {number} has no record");
         }
         for number in &numbers {
-            let bytes = bucket.get(&format!("{}{}", orders.prefix, orders.id(*number))).await;
+            let key = format!("{}{}", orders.prefix, orders.id(*number));
+            let bytes = bucket.get(&key).await;
+            let manifest = bucket.get(&format!("{key}{}", manifest::SUFFIX)).await;
+            let (manifest, _) = manifest::read(&manifest, &[]).unwrap();
+            let report = verify::plain(&bytes[..], Some(&manifest)).unwrap();
+            let is_sound = matches!(report.verdict, Verdict::Intact | Verdict::Recovered);
+            assert!(is_sound, "round {seed}, session {number}: {report:?}");
             check(&orders, *number, &bytes, safe.get(number).copied().unwrap_or_default());
         }
         records += numbers.len();
