@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use common::{Fixture, ID, connect, content, decode, noise, records, session, to_files};
 use containerssh_auditlog::{IoStream, Payload};
-use containerssh_config::{AuditFormat, AuditStorage};
+use containerssh_config::{AuditFormat, AuditStorage, FormatVersion};
 use proptest::prelude::*;
 
 #[tokio::test]
@@ -151,48 +151,55 @@ async fn sixteen_megabytes_each_way_are_recorded_byte_for_byte() {
 #[derive(Debug, Clone)]
 struct Write {
     channel: u64,
-    stream: IoStream,
     length: usize,
     /// Let other tasks run first.
     pause: bool,
 }
 
 fn write() -> impl Strategy<Value = Write> {
-    let stream = prop_oneof![Just(IoStream::Stdin), Just(IoStream::Stdout), Just(IoStream::Stderr)];
-    let length = prop_oneof![4 => 0usize..100, 2 => 0usize..40_000, 1 => 250_000usize..600_000];
-    (0u64..3, stream, length, any::<bool>()).prop_map(|(channel, stream, length, pause)| Write {
-        channel,
-        stream,
-        length,
-        pause,
-    })
+    // Key presses, packets, what fills a segment of 256 KiB but for a few bytes or by a few too many, and more than one.
+    let length = prop_oneof![
+        4 => 0usize..100,
+        2 => 0usize..40_000,
+        1 => (256usize << 10) - 400..(256 << 10) + 100,
+        1 => 250_000usize..600_000,
+    ];
+    (0u64..3, length, any::<bool>()).prop_map(|(channel, length, pause)| Write { channel, length, pause })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_interleaving_of_writes_of_any_size_is_recorded_byte_for_byte(
-        pumps in proptest::collection::vec(proptest::collection::vec(write(), 1..25), 1..5),
+        pumps in proptest::collection::vec(proptest::collection::vec(write(), 1..25), 1..7),
+        version in prop_oneof![Just(FormatVersion::V1), Just(FormatVersion::V2)],
         seed: u64,
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let (fixture, audit) = Fixture::new(to_files, |_| {});
+            let audit = Arc::new(containerssh_config::Audit { format_version: version, ..(*audit).clone() });
             let tap = fixture.recorder.open(session(ID), audit);
             let mut tasks = Vec::new();
             for (number, pump) in pumps.into_iter().enumerate() {
                 let tap = tap.clone();
                 tasks.push(tokio::spawn(async move {
-                    // Each pump has channels of its own, so that what it wrote last is what must come last.
+                    // As in the gateway: one pump per stream, three streams to a channel. What it wrote last must come last.
+                    let stream = [IoStream::Stdin, IoStream::Stdout, IoStream::Stderr][number % 3];
                     let mut written: Vec<(u64, IoStream, Bytes)> = Vec::new();
                     for (at, write) in pump.into_iter().enumerate() {
                         if write.pause {
                             tokio::task::yield_now().await;
                         }
-                        let channel = number as u64 * 10 + write.channel;
-                        let data = noise(write.length, seed ^ (at as u64) << 8 ^ channel);
-                        tap.io(channel, write.stream, data.clone()).await.unwrap();
-                        written.push((channel, write.stream, data));
+                        let channel = (number / 3) as u64 * 10 + write.channel;
+                        // Every other piece is text, so that there are segments of both kinds.
+                        let mark = seed ^ (at as u64) << 8 ^ (number as u64) << 4 ^ channel;
+                        let data = match at % 2 {
+                            0 => noise(write.length, mark),
+                            _ => Bytes::from(format!("{mark:x} \r\n").repeat(write.length / 8 + 1)),
+                        };
+                        tap.io(channel, stream, data.clone()).await.unwrap();
+                        written.push((channel, stream, data));
                     }
                     written
                 }));
