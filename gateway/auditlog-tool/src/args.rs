@@ -103,9 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_decoders_option_works_in_each_of_its_spellings() {
-        for line in ["tool -file log", "tool -file=log", "tool --file log", "tool --input log", "tool -i log"]
-        {
+    fn a_log_can_be_named_in_each_of_the_ways_there_are() {
+        for line in [
+            "tool -file log",
+            "tool -file=log",
+            "tool --file log",
+            "tool --input log",
+            "tool -i log",
+            "tool log",
+            "tool convert log",
+        ] {
             let Command::Convert(convert) = parse(line).unwrap().into_command() else { panic!("{line}") };
             assert_eq!(convert.input(), OsStr::new("log"), "{line}");
         }
@@ -126,6 +133,8 @@ mod tests {
         assert!(parse("tool").is_err());
         assert!(parse("tool --format json").is_err());
         assert!(parse("tool -file a --input b").is_err());
+        assert!(parse("tool a --input b").is_err());
+        assert!(parse("tool a b").is_err());
     }
 
     #[test]

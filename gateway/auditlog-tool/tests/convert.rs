@@ -126,7 +126,7 @@ fn what_cannot_be_done_is_said_with_status_1() {
         (vec!["--input", name(&other)], "not an audit log"),
         (vec!["--input", &log, "--output", "/does/not/exist"], "cannot write /does/not/exist: No such file"),
         (vec!["--input", &log, "--format", "xml"], "invalid value 'xml'"),
-        (vec![], "--input <FILE>"),
+        (vec![], "<LOG>"),
     ] {
         let output = run(TOOL, &arguments);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");

@@ -207,7 +207,8 @@ fn nothing_that_is_found_acts_on_the_terminal_of_whoever_searches() {
 fn a_log_with_more_and_larger_terminals_than_anybody_has_is_searched_all_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let shown = |channel| format!("needle {channel} \u{1b}[999;999H!");
-    let window = || Payload::ChannelRequestWindow { request_id: 8, columns: u32::MAX, rows: 0, width: 0, height: 0 };
+    let window =
+        || Payload::ChannelRequestWindow { request_id: 8, columns: u32::MAX, rows: 0, width: 0, height: 0 };
     let large = (0..30).flat_map(|channel| {
         [
             on(channel, channel, pty(u32::MAX, u32::MAX)),
@@ -215,7 +216,8 @@ fn a_log_with_more_and_larger_terminals_than_anybody_has_is_searched_all_the_sam
             on(channel, channel, window()),
         ]
     });
-    let many = (30..2_000).map(|channel| on(channel, channel, io(IoStream::Stdout, shown(channel).as_bytes())));
+    let many =
+        (30..2_000).map(|channel| on(channel, channel, io(IoStream::Stdout, shown(channel).as_bytes())));
     let messages: Vec<Message> = large.chain(many).collect();
     let log = log(directory.path(), "log", &messages);
     let output = Command::new("sh")

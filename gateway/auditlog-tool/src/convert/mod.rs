@@ -26,11 +26,15 @@ pub(crate) use transcript::describe;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
     /// The log to read; - for standard input
-    #[arg(long, short, value_name = "FILE", required_unless_present = "file")]
+    #[arg(required_unless_present_any = ["input", "file"])]
+    log: Option<OsString>,
+
+    /// The log to read
+    #[arg(long, short, value_name = "FILE", conflicts_with = "log")]
     input: Option<OsString>,
 
     /// The log to read (the reference decoder's name for --input)
-    #[arg(long, value_name = "FILE", conflicts_with = "input", hide = true)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "log"], hide = true)]
     file: Option<OsString>,
 
     /// Where to write; - or nothing for standard output. An existing file is replaced
@@ -97,10 +101,10 @@ impl From<CastVersion> for Version {
 }
 
 impl ConvertArgs {
-    /// What `--input` or `-file` names.
+    /// The log that is named, in whichever way.
     pub(crate) fn input(&self) -> &OsStr {
-        // clap requires one of the two; an empty name cannot be opened.
-        self.input.as_deref().or(self.file.as_deref()).unwrap_or_default()
+        // clap requires one of them; an empty name cannot be opened.
+        self.log.as_deref().or(self.input.as_deref()).or(self.file.as_deref()).unwrap_or_default()
     }
 }
 

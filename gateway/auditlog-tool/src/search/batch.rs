@@ -41,6 +41,15 @@ impl Batch {
         self.text.extend_from_slice(text);
     }
 
+    /// Puts another byte in the place of the last, which is a character.
+    pub(super) fn replace_last(&mut self, byte: u8) {
+        let Some(last) = self.text.last_mut() else { return };
+        *last = byte;
+        // Whether there is a match right before it may depend on it; with a blank the line is shorter altogether.
+        let unchanged = self.text.len().saturating_sub(self.from + 2);
+        self.known = if byte == b' ' { 0 } else { self.known.min(unchanged) };
+    }
+
     /// What was pushed since the last stamp was written at this time.
     pub(super) fn stamp(&mut self, time: u64) {
         match self.times.last_mut() {

@@ -31,12 +31,19 @@ pub(super) struct Seen {
     watched: Watched,
     /// What the emulator has yet to be told.
     plain: Option<Plain>,
+    /// The start of something that may be plain, once the rest of it has come.
+    held: String,
 }
 
 impl Seen {
     /// A terminal of this size, in characters.
     pub(super) fn new(columns: u32, rows: u32) -> Self {
-        Self { joiner: Joiner::default(), watched: Watched::new(columns, rows), plain: None }
+        Self {
+            joiner: Joiner::default(),
+            watched: Watched::new(columns, rows),
+            plain: None,
+            held: String::new(),
+        }
     }
 
     /// Cells of the screen: what the memory for it is proportional to.
@@ -50,35 +57,49 @@ impl Seen {
     }
 
     pub(super) fn resize(&mut self, columns: u32, rows: u32, search: &mut Search<'_>) {
-        self.leave_plain(search);
+        self.settle(search);
         self.watched.resize(columns, rows, search);
     }
 
     pub(super) fn finish(&mut self, search: &mut Search<'_>) {
         let rest = self.joiner.finish();
         self.show(&rest, self.watched.time(), search);
-        self.leave_plain(search);
+        self.settle(search);
         self.watched.finish(search);
     }
 
     fn show(&mut self, text: &str, time: u64, search: &mut Search<'_>) {
         // Looking whether the screen is as simple as it must be costs as much as there are cells.
         let worth_it = WORTH_IT.max(self.watched.cells() / 8);
-        let mut rest = text;
+        let mut joined = std::mem::take(&mut self.held);
+        let mut rest = if joined.is_empty() {
+            text
+        } else {
+            joined.push_str(text);
+            &joined
+        };
         self.watched.set_time(time);
         while !rest.is_empty() {
             if self.plain.is_none() && rest.len() >= worth_it {
                 self.plain = self.watched.go_plain(search);
             }
             if let Some(plain) = &mut self.plain {
-                rest = plain.take(rest, time);
-                if rest.is_empty() && plain.make_room(search) {
+                rest = plain.take(rest, time, search);
+                if plain::may_go_on(rest) && plain.make_room(search) {
+                    rest.clone_into(&mut self.held);
                     return;
                 }
                 self.leave_plain(search);
             }
             rest = self.watched.show(rest, worth_it, search);
         }
+    }
+
+    /// Lets the emulator know the screen, with all that has come.
+    fn settle(&mut self, search: &mut Search<'_>) {
+        self.leave_plain(search);
+        let held = std::mem::take(&mut self.held);
+        self.watched.show(&held, usize::MAX, search);
     }
 
     fn leave_plain(&mut self, search: &mut Search<'_>) {

@@ -45,13 +45,13 @@ impl Plain {
     }
 
     /// Takes in text as far as it is plain; returns the rest.
-    pub(super) fn take<'t>(&mut self, text: &'t str, time: u64) -> &'t str {
+    pub(super) fn take<'t>(&mut self, text: &'t str, time: u64, search: &mut Search<'_>) -> &'t str {
         let mut rest = text;
         while !rest.is_empty() {
             let (run, special) = rest.split_at(printable(rest.as_bytes()));
             self.batch.push(run.as_bytes());
             self.advance(run.len());
-            match self.special(special) {
+            match self.special(special, time, search) {
                 Some(length) => rest = special.get(length..).unwrap_or_default(),
                 None => {
                     rest = special;
@@ -64,7 +64,7 @@ impl Plain {
     }
 
     /// Takes in what is not a printable ASCII character; returns its length, or `None` if it is not plain.
-    fn special(&mut self, text: &str) -> Option<usize> {
+    fn special(&mut self, text: &str, time: u64, search: &mut Search<'_>) -> Option<usize> {
         let bytes = text.as_bytes();
         Some(match bytes {
             [] => 0,
@@ -86,6 +86,21 @@ impl Plain {
                 1
             }
             [0 | 7, ..] => 1,
+            // A character over another, as manuals do for bold and underlined ones.
+            [8, character @ 0x20..=0x7e, ..] if 0 < self.column && self.column < self.columns => {
+                match self.batch.text().last() {
+                    Some(last) if last == character => {}
+                    // Over a blank it only grows.
+                    Some(b' ') => self.batch.replace_last(*character),
+                    Some(0x20..=0x7e) => {
+                        self.batch.stamp(time);
+                        self.batch.search_unfinished(search);
+                        self.batch.replace_last(*character);
+                    }
+                    _ => return None,
+                }
+                2
+            }
             [0x1b, ..] => match sequence::length(bytes, MAX_SEQUENCE) {
                 Length::Of(length) if leaves_text_alone(bytes.get(..length)?) => length,
                 _ => return None,
@@ -159,6 +174,15 @@ impl Plain {
     /// The line that has not ended, and how much of it has been searched.
     pub(super) fn unfinished(&self) -> (String, usize) {
         (String::from_utf8_lossy(self.batch.unfinished()).into_owned(), self.batch.known())
+    }
+}
+
+/// Whether this is the start of something that cannot be judged before more has come, or nothing.
+pub(super) fn may_go_on(text: &str) -> bool {
+    match text.as_bytes() {
+        [] | [8 | b'\r'] | [b'\r', b'\r'] => true,
+        bytes @ [0x1b, ..] => sequence::length(bytes, MAX_SEQUENCE) == Length::Unfinished,
+        _ => false,
     }
 }
 

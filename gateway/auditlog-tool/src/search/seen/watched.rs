@@ -228,6 +228,8 @@ impl Watched {
                     self.scroll(true, search);
                 } else if row + 1 < rows {
                     row += 1;
+                    // What stands there becomes part of another line.
+                    self.search_line(row, Change::Grown, search);
                 }
             } else {
                 column = columns.saturating_sub(width);
@@ -335,7 +337,11 @@ impl Watched {
         };
         let text = self.text(line.clone(), false);
         let text = text.trim_end();
-        let known = self.known(&line);
+        // Whether there is a match right before what changed may depend on it, all the more if the line has become shorter.
+        let known = match self.known(&line) {
+            known if known < text.len() => known.saturating_sub(1),
+            _ => 0,
+        };
         let matched = search.pattern.find(text.as_bytes(), known);
         if let Some(matched) = matched
             && let Some(row) = self.rows.get_mut(line.start)
