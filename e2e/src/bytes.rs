@@ -15,6 +15,18 @@ pub fn random_bytes(length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Bytes without a pattern, the same for the same seed.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
 /// A file of random bytes and its SHA-256 in hexadecimal digits.
 pub fn random_file(length: usize) -> Result<(tempfile::NamedTempFile, String)> {
     let bytes = random_bytes(length);

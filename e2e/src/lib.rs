@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod environment;
 pub mod fixture;
 pub mod gateway;
+pub mod minio;
 pub mod policy;
 pub mod record;
 pub mod s3;

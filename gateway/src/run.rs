@@ -218,13 +218,13 @@ impl Assemble for Parts {
         let targets = self.events.prepare(&config.audit)?;
         if self.recorder.is_none() {
             // The recorder begins with telling what an earlier run left.
-            self.events.apply(targets.clone());
+            self.events.apply(&targets);
         }
         let services =
             Services { recorder: self.recorder(config)?, authenticator, backend: Arc::new(backend.clone()) };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
-        self.events.apply(targets);
+        self.events.apply(&targets);
         self.log.set_level(config.log.level);
         self.metrics.set_policy(&snapshot.policy_hash);
         Ok(snapshot)

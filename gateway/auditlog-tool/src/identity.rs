@@ -15,7 +15,7 @@ use crate::error::ToolError;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct IdentityArgs {
     /// File with age identities (as age-keygen writes it) that encrypted logs are read with
-    #[arg(short = 'I', long, value_name = "FILE")]
+    #[arg(short = 'I', long, value_name = "FILE", help_heading = "For encrypted logs")]
     identity: Vec<PathBuf>,
     /// Read for the first log, and used for all of them.
     #[arg(skip)]

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use containerssh_config::{Config, EventKind, EventSyslog, EventWebhook, SyslogProtocol, Syntax};
+use containerssh_config::{Config, EventKind, EventSyslog, EventWebhook, Syntax, SyslogProtocol};
 
 fn read(audit: &str) -> Result<Config, String> {
     let text = format!(
@@ -48,7 +48,9 @@ fn addresses_are_hosts_with_ports() {
     ] {
         assert_eq!(parts(address), Some((host.to_owned(), port)));
     }
-    for address in ["", "h", "h:", ":1", "h:0", "h:65536", "h:+1x", "[h]:1", "[::1:1", "a b:1", "tcp://h:1", "h/x:1"] {
+    for address in
+        ["", "h", "h:", ":1", "h:0", "h:65536", "h:+1x", "[h]:1", "[::1:1", "a b:1", "tcp://h:1", "h/x:1"]
+    {
         assert_eq!(parts(address), None, "{address}");
     }
 }
@@ -62,31 +64,64 @@ fn what_is_wrong_is_said_with_its_place() {
             "audit.events[0] (must have exactly one of webhook and syslog)",
         ),
         ("[{webhook: {}}]", "audit.events[0].webhook.url (is missing)"),
-        ("[{webhook: {url: 'ftp://h'}}]", "audit.events[0].webhook.url (must begin with http:// or https://)"),
+        (
+            "[{webhook: {url: 'ftp://h'}}]",
+            "audit.events[0].webhook.url (must begin with http:// or https://)",
+        ),
         ("[{webhook: {url: 'https:///x'}}]", "audit.events[0].webhook.url (names no host)"),
-        ("[{webhook: {url: 'https://u:p@h'}}]", "audit.events[0].webhook.url (must not hold a user name or password"),
+        (
+            "[{webhook: {url: 'https://u:p@h'}}]",
+            "audit.events[0].webhook.url (must not hold a user name or password",
+        ),
         ("[{webhook: {url: 'https://h/#x'}}]", "audit.events[0].webhook.url (must not have a fragment"),
         ("[{webhook: {url: 'https://h/a b'}}]", "audit.events[0].webhook.url (must be printable ASCII"),
         (
             "[{webhook: {url: 'https://h', bearerToken: a, bearerTokenFile: /a}}]",
             "audit.events[0].webhook.bearerTokenFile (bearerToken is set as well: give one of them)",
         ),
-        ("[{webhook: {url: 'https://h', bearerToken: 'a b'}}]", "webhook.bearerToken (must be printable ASCII"),
-        ("[{webhook: {url: 'https://h', bearerTokenFile: a}}]", "webhook.bearerTokenFile (must be an absolute path)"),
-        ("[{webhook: {url: 'https://h', cert: /a}}]", "webhook.key (is missing: cert is set, and they belong together)"),
-        ("[{webhook: {url: 'http://h', cacert: /a}}]", "webhook.cacert (has an effect only with an https:// URL)"),
+        (
+            "[{webhook: {url: 'https://h', bearerToken: 'a b'}}]",
+            "webhook.bearerToken (must be printable ASCII",
+        ),
+        (
+            "[{webhook: {url: 'https://h', bearerTokenFile: a}}]",
+            "webhook.bearerTokenFile (must be an absolute path)",
+        ),
+        (
+            "[{webhook: {url: 'https://h', cert: /a}}]",
+            "webhook.key (is missing: cert is set, and they belong together)",
+        ),
+        (
+            "[{webhook: {url: 'http://h', cacert: /a}}]",
+            "webhook.cacert (has an effect only with an https:// URL)",
+        ),
         ("[{webhook: {url: 'http://h', timeout: 1ms}}]", "webhook.timeout (must be between 100ms and 5m)"),
-        ("[{webhook: {url: 'http://h', batch: {events: 0}}}]", "webhook.batch.events (must be between 1 and 10000)"),
-        ("[{webhook: {url: 'http://h', batch: {bytes: 1}}}]", "webhook.batch.bytes (must be between 1Ki and 16Mi)"),
+        (
+            "[{webhook: {url: 'http://h', batch: {events: 0}}}]",
+            "webhook.batch.events (must be between 1 and 10000)",
+        ),
+        (
+            "[{webhook: {url: 'http://h', batch: {bytes: 1}}}]",
+            "webhook.batch.bytes (must be between 1Ki and 16Mi)",
+        ),
         ("[{webhook: {url: 'http://h', batch: {delay: 1h}}}]", "webhook.batch.delay (must be at most 1m)"),
-        ("[{webhook: {url: 'http://h', include: []}}]", "webhook.include (is empty, so nothing would be sent"),
+        (
+            "[{webhook: {url: 'http://h', include: []}}]",
+            "webhook.include (is empty, so nothing would be sent",
+        ),
         ("[{webhook: {url: 'http://h', include: [gap]}}]", "\"gap\" is always sent"),
         ("[{webhook: {url: 'http://h', include: [stdout, exce]}}]", "\"exce\" is not one of \"connect\""),
         ("[{syslog: {address: h}}]", "audit.events[0].syslog.address (must be host:port"),
         ("[{syslog: {address: 'h:1', protocol: udp}}]", "\"udp\" loses messages without anybody noticing"),
-        ("[{syslog: {address: 'h:1', protocol: tcp, cacert: /a}}]", "syslog.cacert (has an effect only with protocol: tls)"),
+        (
+            "[{syslog: {address: 'h:1', protocol: tcp, cacert: /a}}]",
+            "syslog.cacert (has an effect only with protocol: tls)",
+        ),
         ("[{syslog: {address: 'h:1', facility: 24}}]", "syslog.facility (must be between 0 and 23"),
-        ("[{syslog: {address: 'h:1', messageBytes: 1Ki}}]", "syslog.messageBytes (must be between 2Ki and 1Mi)"),
+        (
+            "[{syslog: {address: 'h:1', messageBytes: 1Ki}}]",
+            "syslog.messageBytes (must be between 2Ki and 1Mi)",
+        ),
         ("[{syslog: {adress: 'h:1'}}]", "audit.events[0].syslog.adress"),
     ] {
         let text = error(&format!("  events: {events}\n"));
@@ -102,7 +137,10 @@ fn limits_keep_room_for_several_events() {
     for (limits, expected) in [
         ("{queue: 1Ki}", "audit.eventLimits.queue (must be between 4Mi and 4Gi)"),
         ("{dataBytes: 2Mi}", "audit.eventLimits.dataBytes (must be between 256 and 1Mi)"),
-        ("{queue: 4Mi, dataBytes: 512Ki}", "dataBytes (must be at most a sixteenth of audit.eventLimits.queue)"),
+        (
+            "{queue: 4Mi, dataBytes: 512Ki}",
+            "dataBytes (must be at most a sixteenth of audit.eventLimits.queue)",
+        ),
     ] {
         let text = error(&format!("  eventLimits: {limits}\n"));
         assert!(text.contains(expected), "{text}");
@@ -119,7 +157,8 @@ fn events_of_what_is_not_recorded_are_an_error() {
 #[test]
 fn every_type_can_be_asked_for() {
     for kind in EventKind::ALL {
-        let config = read(&format!("  events: [{{webhook: {{url: 'http://h', include: [{kind}]}}}}]\n")).unwrap();
+        let config =
+            read(&format!("  events: [{{webhook: {{url: 'http://h', include: [{kind}]}}}}]\n")).unwrap();
         assert_eq!(config.audit.events[0].webhook.as_ref().unwrap().include, Some(vec![*kind]));
     }
 }

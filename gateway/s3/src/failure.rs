@@ -96,7 +96,8 @@ where
 
 /// Whether the request was never sent because no credentials could be had.
 fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<CredentialsError>())
+    std::iter::successors(Some(error), |error| error.source())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
 }
 
 /// The texts of an error and its sources, without repetitions.

@@ -20,7 +20,7 @@ async fn measure(name: &str, include: Option<Vec<EventKind>>, size: usize) {
     // Nobody listens there: the queue fills, and what comes is dropped, as in an outage.
     let webhook = EventWebhook { url: "http://127.0.0.1:9/".into(), include, ..EventWebhook::default() };
     let target = EventTarget { webhook: Some(webhook), syslog: None };
-    events.apply(events.prepare(&Audit { enable: true, events: vec![target], ..Audit::default() }).unwrap());
+    events.apply(&events.prepare(&Audit { enable: true, events: vec![target], ..Audit::default() }).unwrap());
     let feed = events.session(SessionStart {
         id: "0123456789abcdef0123456789abcdef".into(),
         remote: "203.0.113.42:50022".parse().unwrap(),

@@ -20,7 +20,7 @@ async fn main() {
     let mut registry = Registry::default();
     let source = Source { gateway: "example".into(), namespace: "default".into(), pod: "example-0".into() };
     let events = Events::start(source, &mut registry);
-    events.apply(events.prepare(&config.audit).unwrap());
+    events.apply(&events.prepare(&config.audit).unwrap());
     let feed = events.session(SessionStart {
         id: "0123456789abcdef0123456789abcdef".into(),
         remote: "203.0.113.42:50022".parse().unwrap(),
@@ -44,7 +44,7 @@ async fn main() {
     for key in b"sudo bash\r" {
         feed.io(0, IoStream::Stdin, &[*key]).await.accepted(now());
     }
-    let printed = [b"\x1b[1mprompt\x1b[0m $ \xff".repeat(1), vec![b'x'; 30_000]];
+    let printed = [b"\x1b[1mprompt\x1b[0m $ \xff".to_vec(), vec![b'x'; 30_000]];
     for data in &printed {
         feed.io(0, IoStream::Stdout, data).await.accepted(now());
     }

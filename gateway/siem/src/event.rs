@@ -287,7 +287,7 @@ impl Kinds {
     pub(crate) fn included(include: Option<&[EventKind]>) -> Self {
         match include {
             Some(kinds) => Self(kinds.iter().fold(0, |bits, kind| bits | Self::bit(*kind))),
-            None => Self(u64::MAX & !Self::bit(EventKind::Passwords)),
+            None => Self(!Self::bit(EventKind::Passwords)),
         }
     }
 

@@ -155,7 +155,7 @@ impl Events {
     }
 
     /// Takes new targets for new sessions. Sessions that are open go on with theirs.
-    pub fn apply(&self, plan: Plan) {
+    pub fn apply(&self, plan: &Plan) {
         let Some(inner) = &self.0 else { return };
         let before =
             std::mem::replace(&mut *inner.plan.write().unwrap_or_else(PoisonError::into_inner), plan.clone());
@@ -258,7 +258,7 @@ impl Inner {
         let option = format!("audit.events[{index}]");
         let (name, sender, include, batch) = match (&config.webhook, &config.syslog) {
             (Some(webhook), None) => {
-                let sender = Sender::Webhook(Webhook::new(webhook, &format!("{option}.webhook"))?);
+                let sender = Sender::Webhook(Box::new(Webhook::new(webhook, &format!("{option}.webhook"))?));
                 let batch = Limits {
                     events: usize::try_from(webhook.batch.events).unwrap_or(usize::MAX),
                     bytes: usize::try_from(webhook.batch.bytes.bytes()).unwrap_or(usize::MAX),

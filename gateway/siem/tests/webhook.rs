@@ -368,7 +368,7 @@ async fn a_changed_configuration_serves_new_sessions_and_loses_nothing_of_the_ol
     let before = sender.session("before");
     exec(&before, 1).await;
     old.until(|seen| !seen.is_empty()).await;
-    sender.events.apply(sender.events.prepare(&audit([to(webhook(&new.url()))])).unwrap());
+    sender.events.apply(&sender.events.prepare(&audit([to(webhook(&new.url()))])).unwrap());
     let after = sender.session("after");
     exec(&before, 2).await;
     exec(&after, 1).await;
@@ -389,7 +389,7 @@ async fn a_target_that_stays_in_the_configuration_keeps_what_waits_for_it() {
     let feed = sender.session(ID);
     exec(&feed, 1).await;
     let changed = audit([to(webhook(&other.url())), to(webhook(&receiver.url()))]);
-    sender.events.apply(sender.events.prepare(&changed).unwrap());
+    sender.events.apply(&sender.events.prepare(&changed).unwrap());
     let again = sender.session("again");
     exec(&again, 1).await;
     on.store(true, Ordering::SeqCst);
@@ -406,7 +406,7 @@ async fn targets_that_were_configured_away_are_not_kept_for_ever() {
     let sender = Sender::new(&audit([]));
     for number in 0..20 {
         let target = webhook(&format!("{}/{number}", away.url()));
-        sender.events.apply(sender.events.prepare(&audit([to(target)])).unwrap());
+        sender.events.apply(&sender.events.prepare(&audit([to(target)])).unwrap());
         exec(&sender.session(&number.to_string()), number).await;
     }
     // Eight old ones and the present one still try; the others have given up, and said so.

@@ -134,7 +134,7 @@ async fn reads_the_reason_when_recording_is_not_possible() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_the_forced_command_whatever_was_asked_for() {
     let ssh = OpenSsh::with(|config| {
-        config.security.force_command = "echo \"asked: $SSH_ORIGINAL_COMMAND\"".into()
+        config.security.force_command = "echo \"asked: $SSH_ORIGINAL_COMMAND\"".into();
     })
     .await;
     let (stdout, _, status) = ssh.run(&[], "rm -rf / | wc").await;

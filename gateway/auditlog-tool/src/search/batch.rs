@@ -126,7 +126,7 @@ mod tests {
 
     fn collect(found: &mut Vec<(u64, String)>) -> impl Sink + use<'_> {
         |time: u64, line: &[u8], _: Range<usize>| {
-            found.push((time, String::from_utf8_lossy(line).into_owned()))
+            found.push((time, String::from_utf8_lossy(line).into_owned()));
         }
     }
 

@@ -15,7 +15,7 @@ const MAX_EXIT_CODES: usize = 3;
 
 /// The names of the columns.
 pub(super) fn head() -> String {
-    row([
+    row(&[
         "USER", "STARTED", "LASTED", "FROM", "LOGIN", "CHAN", "CMDS", "IN", "OUT", "ERR", "EXIT", "STATE",
         "FILE",
     ])
@@ -30,7 +30,7 @@ pub(super) fn line(file: &str, summary: &Summary) -> String {
         (None, _) => "-".to_owned(),
     };
     let login = format!("{}/{}", u8::from(summary.session.authenticated), counts.auth_attempts);
-    row([
+    row(&[
         &user,
         &summary.times.map_or_else(|| "-".to_owned(), |(first, _)| started(first)),
         &lasted(summary.duration()),
@@ -90,7 +90,7 @@ fn name(chosen: &str) -> String {
     visible(&shown)
 }
 
-fn row<T: AsRef<str>>(cells: [T; 13]) -> String {
+fn row<T: AsRef<str>>(cells: &[T; 13]) -> String {
     let [user, started, lasted, from, login, channels, commands, stdin, stdout, stderr, exit, state, file] =
         cells.each_ref().map(T::as_ref);
     format!(

@@ -77,7 +77,7 @@ fn find(args: &FetchArgs, store: &Store) -> Result<(String, String), ToolError> 
         ))?;
     };
     if args.object.is_empty() || args.object.contains('/') {
-        return Err(wrong("is no connection's id".into()))?;
+        Err(wrong("is no connection's id".into()))?;
     }
     let mut found = Vec::new();
     let search = Search { store, location, filter: &args.filter, always_ask: false };
@@ -134,7 +134,7 @@ fn to_file(store: &Arc<Store>, bucket: &str, key: &str, file: &Path) -> Result<(
     if let Err(error) = verify(&name, &found, expected.as_deref()) {
         // The next attempt must not go on with this.
         let _best_effort = std::fs::remove_file(&part);
-        return Err(error)?;
+        Err(error)?;
     }
     out.sync_all().map_err(at)?;
     std::fs::rename(&part, file)

@@ -27,7 +27,10 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 /// The two files after each piece, and the finished one.
-fn written(pieces: &[&[u8]], recipients: &Recipients) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>) {
+/// What the file held and what was still to come, after each piece.
+type Steps = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn written(pieces: &[&[u8]], recipients: &Recipients) -> (Steps, Vec<u8>) {
     let (mut sealer, mut chunks) = Sealer::start(recipients.clone()).unwrap();
     let mut tail = Vec::new();
     let mut states = vec![(chunks.clone(), tail.clone())];

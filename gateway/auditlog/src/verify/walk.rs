@@ -215,7 +215,9 @@ impl<'a> Findings<'a> {
 
     fn finish_run(&mut self, state: State) {
         if let Some(run) = self.run.take() {
-            self.piece(run.from, run.to, state, Some((run.first, run.last)), run.tally);
+            // What recovery added unseen has no place among the numbers.
+            let members = (run.first != UNSEEN).then_some((run.first, run.last));
+            self.piece(run.from, run.to, state, members, run.tally);
         }
     }
 

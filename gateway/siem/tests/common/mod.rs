@@ -159,7 +159,7 @@ impl Sender {
         let source =
             Source { gateway: "dev".to_owned(), namespace: "team-a".to_owned(), pod: "dev-0".to_owned() };
         let events = Events::start(source, &mut registry);
-        events.apply(events.prepare(audit).unwrap());
+        events.apply(&events.prepare(audit).unwrap());
         Self { events, registry: Mutex::new(registry) }
     }
 

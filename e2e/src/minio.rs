@@ -1,0 +1,114 @@
+//! A MinIO of a test's own, on this machine: to be broken, locked and restricted without harm to the cluster's.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, ProvideCredentials, Region};
+use tokio::process::{Child, Command};
+
+use crate::wait;
+
+/// The administrator's keys.
+pub const ACCESS_KEY: &str = "e2e-root";
+/// See [`ACCESS_KEY`].
+pub const SECRET_KEY: &str = "e2e-root-secret";
+/// The one key of its key management.
+pub const KMS_KEY: &str = "audit-key";
+const REGION: &str = "us-east-1";
+const STARTED: Duration = Duration::from_secs(60);
+
+/// A running server. Ends with this value.
+#[derive(Debug)]
+pub struct Minio {
+    /// Host and port.
+    pub address: String,
+    /// Where it is reached.
+    pub url: String,
+    _data: tempfile::TempDir,
+    _server: Child,
+}
+
+impl Minio {
+    /// Starts a server; with certificates (a directory with `public.crt` and `private.key`) it speaks TLS.
+    pub async fn start(certificates: Option<&Path>) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        // Free a moment ago; nobody else on the machine hands out ports as quickly as this one is taken.
+        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+        let mut command = Command::new("minio");
+        command.args(["server", "--quiet", "--address", &address]);
+        if let Some(certificates) = certificates {
+            command.arg("--certs-dir").arg(certificates);
+        }
+        let server = command
+            .arg(data.path())
+            .env("MINIO_ROOT_USER", ACCESS_KEY)
+            .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+            .env("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{}", "A".repeat(43) + "="))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .context("minio is not there: run e2e/test, or `eval \"$(e2e/cluster env)\"`")?;
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let minio = Self { url: format!("{scheme}://{address}"), address, _data: data, _server: server };
+        wait::until("MinIO to listen", STARTED, || async {
+            Ok(tokio::net::TcpStream::connect(&minio.address).await?)
+        })
+        .await?;
+        Ok(minio)
+    }
+
+    /// The administrator's client. (For a server without TLS.)
+    pub fn client(&self) -> Client {
+        self.client_with(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "e2e"))
+    }
+
+    /// A client with other credentials.
+    pub fn client_with(&self, credentials: Credentials) -> Client {
+        Client::from_conf(
+            aws_sdk_s3::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(REGION))
+                .endpoint_url(&self.url)
+                .force_path_style(true)
+                .credentials_provider(credentials)
+                .build(),
+        )
+    }
+
+    /// Makes a bucket.
+    pub async fn bucket(&self, name: &str, locked: bool) -> Result<()> {
+        let client = self.client();
+        // It listens a moment before it is ready.
+        wait::until("MinIO to make a bucket", STARTED, || async {
+            Ok(client.create_bucket().bucket(name).object_lock_enabled_for_bucket(locked).send().await?)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Credentials that may do what this policy says and nothing else.
+    pub async fn restricted(&self, policy: &str) -> Result<Credentials> {
+        let root = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "e2e");
+        let settings = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url(&self.url)
+            .credentials_provider(root)
+            .load()
+            .await;
+        // MinIO looks at the policy and not at the role.
+        let provider = aws_config::sts::AssumeRoleProvider::builder("arn:aws:iam::0:role/any")
+            .session_name("e2e")
+            .policy(policy)
+            .configure(&settings)
+            .build()
+            .await;
+        let credentials = provider.provide_credentials().await.context("AssumeRole")?;
+        ensure!(credentials.session_token().is_some(), "MinIO gave no session token");
+        Ok(credentials)
+    }
+}
