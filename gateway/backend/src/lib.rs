@@ -10,7 +10,9 @@
 //! Backend::connect ──► Guest (one per SSH connection: a pod)
 //!                        └─ Guest::start ──► Program (one per session channel: an exec)
 //!                                              ├─ ProgramInput   (moved into the inbound pump)
-//!                                              └─ ProgramOutput  (moved into the outbound pump)
+//!                        │                     └─ ProgramOutput  (moved into the outbound pump)
+//!                        ├─ Guest::dial ───► Stream  (one per forwarding channel that the client opens)
+//!                        └─ Guest::accept ─► Incoming (one per forwarding channel that the guest opens)
 //! ```
 //! The two halves of a [`Program`] never share a lock: one task each, so that a stalled direction cannot stall the
 //! other. Dropping both halves ends the program (the backend kills what still runs).
@@ -22,6 +24,7 @@
 //! - [`Guest::close`] is called once per guest, on every way out, and is safe to call while a start is under way.
 
 mod error;
+mod forward;
 mod program;
 mod progress;
 
@@ -33,6 +36,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::BackendError;
+pub use forward::{Bind, DialError, Incoming, Origin, Stream, StreamInput, StreamOutput, Target, X11};
 pub use program::{
     Command, Output, Program, ProgramInput, ProgramOutput, ProgramSpec, Pty, Signal, WindowSize,
 };
@@ -87,6 +91,9 @@ pub struct ConnectionInfo {
     pub files: BTreeMap<String, FileValue>,
 }
 
+/// What a guest without forwarding says.
+const NO_FORWARDING: &str = "forwarding is not available here";
+
 /// Makes guests. One per gateway, shared by all connections.
 #[async_trait]
 pub trait Backend: Send + Sync + std::fmt::Debug + 'static {
@@ -109,6 +116,28 @@ pub trait Guest: Send + Sync + std::fmt::Debug + 'static {
 
     /// Starts one program. Returns when it runs or with the reason why it cannot.
     async fn start(&self, spec: ProgramSpec) -> Result<Program, BackendError>;
+
+    /// Opens a stream to something that the guest reaches.
+    async fn dial(&self, _target: Target) -> Result<Stream, DialError> {
+        Err(DialError::Unsupported(NO_FORWARDING.to_owned()))
+    }
+
+    /// Listens in the guest; what arrives comes from [`Guest::accept`]. Returns the port listened on (0 for a socket).
+    async fn listen(&self, _bind: Bind) -> Result<u16, DialError> {
+        Err(DialError::Unsupported(NO_FORWARDING.to_owned()))
+    }
+
+    /// Ends a [`Guest::listen`], named by what it was given with the port it returned. Streams that came from it go on.
+    /// `false` if there is none.
+    async fn unlisten(&self, _bind: Bind) -> bool {
+        false
+    }
+
+    /// The next stream that arrived in the guest: at a listener, at a program's X11 display or at its agent socket. Never
+    /// resolves where nothing can arrive. For one caller at a time; cancel-safe.
+    async fn accept(&self) -> Incoming {
+        std::future::pending().await
+    }
 
     /// Resolves when the guest is gone by itself (evicted, deleted, crashed), with the reason. Never resolves
     /// while it lives.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::BackendError;
+use crate::{BackendError, X11};
 
 /// Terminal size: columns and rows in characters, width and height in pixels (RFC 4254 section 6.2). Zero means
 /// unknown.
@@ -52,6 +52,10 @@ pub struct ProgramSpec {
     pub env: Vec<(String, String)>,
     /// A terminal, if one was requested.
     pub pty: Option<Pty>,
+    /// Its X11 display is the client's; connections to it come from [`Guest::accept`](crate::Guest::accept).
+    pub x11: Option<X11>,
+    /// Its authentication agent is the client's (`auth-agent-req@openssh.com`); likewise.
+    pub auth_agent: bool,
 }
 
 /// A signal by its RFC 4254 section 6.10 name, without `SIG`. Only known names exist, so it can be put on a command line.

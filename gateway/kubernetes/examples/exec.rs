@@ -126,7 +126,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .map_or(Command::Exec(line.clone()), |name| Command::Subsystem(name.to_owned())),
     };
     let pty = arguments.size.map(|size| Pty { term: "xterm".to_owned(), size, modes: Default::default() });
-    let result = guest.start(ProgramSpec { channel: 0, command, env: arguments.env.clone(), pty }).await;
+    let env = arguments.env.clone();
+    let spec = ProgramSpec { channel: 0, command, env, pty, x11: None, auth_agent: false };
+    let result = guest.start(spec).await;
     let program = match result {
         Ok(program) => program,
         Err(error) => {

@@ -99,6 +99,8 @@ impl Output {
             command: self.start.command.clone(),
             env: self.start.env.clone(),
             pty: self.start.pty.clone(),
+            x11: None,
+            auth_agent: false,
         };
         let program = match guest.start(spec).await {
             Ok(program) => program,

@@ -27,7 +27,7 @@ fn shells() -> Vec<Vec<&'static str>> {
 
 fn spec(command: Command, env: &[(&str, &str)]) -> ProgramSpec {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    ProgramSpec { channel: 0, command, env, pty: None }
+    ProgramSpec { channel: 0, command, env, pty: None, x11: None, auth_agent: false }
 }
 
 fn exec(line: &str) -> ProgramSpec {
