@@ -259,7 +259,11 @@ async fn supervise(
         tokio::select! {
             result = &mut session => return result,
             () = connection.ending.cancelled() => break,
-            error = &mut failed => connection.end(EndReason::NotRecorded(error.to_string())),
+            // Over after this: it must not be asked again, whichever branch is looked at first.
+            error = &mut failed => {
+                connection.end(EndReason::NotRecorded(error.to_string()));
+                break;
+            }
             () = connection.drain.over.cancelled() => connection.end(EndReason::GatewayStops),
             () = connection.drain.begun.cancelled(), if !draining => {
                 draining = true;
