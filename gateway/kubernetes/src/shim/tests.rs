@@ -42,11 +42,12 @@ fn started(spec: &ProgramSpec) -> Launch {
     launch(spec, &["/bin/sh".to_owned()], &subsystems("/usr/lib/openssh/sftp-server"), TOKEN).unwrap()
 }
 
-/// In a process group of its own, as the runtime does it.
+/// In a process group of its own and with no signal ignored, as the runtime does it: what starts the tests in the background
+/// may ignore some, which no shell can undo.
 fn process(shell: &[&str], argv: &[String]) -> Process {
     assert_eq!(argv[0], SHELL);
-    let mut process = Process::new(shell[0]);
-    process.args(&shell[1..]).args(&argv[1..]).process_group(0).env_remove("SHELL");
+    let mut process = Process::new("env");
+    process.arg("--default-signal").args(shell).args(&argv[1..]).process_group(0).env_remove("SHELL");
     process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     process
 }
