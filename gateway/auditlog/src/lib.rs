@@ -27,6 +27,7 @@ pub mod encode;
 pub mod encrypted;
 mod field;
 mod gzip;
+mod hash;
 mod header;
 mod inflate;
 pub mod manifest;

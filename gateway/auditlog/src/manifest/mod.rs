@@ -330,8 +330,8 @@ mod tests {
             chain: Some(Summary {
                 members: 2,
                 marks: vec![
-                    Mark { end: 100, member: 0, head: Hash::of(b"0") },
-                    Mark { end: 150, member: 1, head: Hash::of(b"1") },
+                    Mark { end: 100, member: 0, head: Hash::of_member(b"0") },
+                    Mark { end: 150, member: 1, head: Hash::of_member(b"1") },
                 ],
             }),
             ranges: Vec::new(),

@@ -48,7 +48,7 @@ pub(super) fn walk(record: &mut impl BufRead, findings: &mut Findings<'_>) -> io
         findings.piece(0, length, State::Cut, None, Tally::default());
         return Ok(());
     }
-    findings.head = Some(Hash::of(&header));
+    findings.head = Some(Hash::of_member(&header));
     let mut walk = Walk::new(record, length);
     loop {
         let start = walk.position();
