@@ -395,7 +395,8 @@ impl<R: BufRead> Walk<R> {
         }
         self.source.mark();
         let found = std::mem::take(&mut self.found);
-        let hashing = Hashing { source: &mut self.source, hasher: MemberHasher::default(), start: Start::default() };
+        let hashing =
+            Hashing { source: &mut self.source, hasher: MemberHasher::default(), start: Start::default() };
         let mut member = GzDecoder::new(hashing);
         let step = loop {
             match member.read(&mut self.buffer) {
