@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::content::Content;
+use super::displaced::beside;
 use crate::error::UploadError;
 use crate::spool::dir::create;
 
@@ -44,15 +45,10 @@ pub(crate) fn store(content: &Content, directory: &Path, name: &Path) -> Result<
     Err(at(io::Error::new(io::ErrorKind::AlreadyExists, "too many files of this name")))
 }
 
-/// `name-2.cast` beside `name.cast`.
 fn numbered(plain: &Path, number: usize) -> PathBuf {
-    let mut name = plain.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{number}"));
-    if let Some(extension) = plain.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    plain.with_file_name(name)
+    // Names are made of ids and of what a prefix says, which is text.
+    let name = plain.file_name().unwrap_or_default().to_string_lossy();
+    plain.with_file_name(beside(&name, &number.to_string()))
 }
 
 /// Makes names durable, those of directories that were made on the way too.

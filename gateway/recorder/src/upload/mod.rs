@@ -13,6 +13,7 @@ mod casts;
 mod checksum;
 mod content;
 mod directory;
+mod displaced;
 mod keys;
 mod multipart;
 mod s3;
@@ -242,13 +243,13 @@ async fn deliver(context: &Arc<Context>, item: &Item) -> Result<(), UploadError>
     let path = context.spool.dir.record(&item.id, Stage::Ready);
     let bytes = match sidecar.format {
         AuditFormat::Binary | AuditFormat::None => {
-            let bytes = target.store(context, Piece::record(&item.id, path)).await?;
+            let stored = target.store(context, Piece::record(&item.id, path)).await?;
             let manifest = context.spool.dir.manifest(&item.id);
             // Records of an earlier version have none.
             if tokio::fs::try_exists(&manifest).await.map_err(UploadError::Read)? {
-                target.store(context, Piece::manifest(&item.id, manifest)).await?;
+                target.store(context, Piece::manifest(&stored.name, manifest)).await?;
             }
-            bytes
+            stored.bytes
         }
         AuditFormat::Asciinema => store_casts(context, &target, &item.id, path).await?,
     };
@@ -270,7 +271,7 @@ async fn store_casts(
         let record = record.clone();
         let group = blocking(move || casts::group(&record, after).map_err(UploadError::Read)).await?;
         for (channel, content) in group.casts {
-            bytes += target.store(context, Piece::cast(id, channel, content)).await?;
+            bytes += target.store(context, Piece::cast(id, channel, content)).await?.bytes;
         }
         after = group.next;
         if after.is_none() {

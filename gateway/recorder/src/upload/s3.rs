@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checksum::Fingerprint;
 use super::content::{Content, Feed};
+use super::displaced::beside;
 use super::store::{Created, Object, Store};
 use crate::code;
 use crate::error::{Reason, UploadError};
@@ -34,7 +35,7 @@ impl Delivery<'_> {
             return Ok(object.key);
         }
         let digest = self.print.sha.hex();
-        let key = format!("{}-{}", object.key, digest.get(..32).unwrap_or(&digest));
+        let key = beside(&object.key, digest.get(..32).unwrap_or(&digest));
         tracing::warn!(
             code = code::AUDIT_S3_OBJECT_EXISTS,
             module = "audit",

@@ -23,6 +23,9 @@ const MAX_METADATA: usize = 256;
 /// The client's country, where nobody knows it: a code that ISO 3166 leaves to users, and what the reference writes.
 const NOWHERE: &str = "XX";
 
+/// What the name of a cast ends in.
+pub(super) const CAST_SUFFIX: &str = ".cast";
+
 /// What is stored as one object or file.
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -49,11 +52,12 @@ impl Piece {
         }
     }
 
-    /// What the record is, in a few words, a chain of digests and perhaps a signature.
-    pub(super) fn manifest(id: &RecordId, path: PathBuf) -> Self {
+    /// What the record is, in a few words, a chain of digests and perhaps a signature. It belongs beside the record, under
+    /// whichever name that was stored.
+    pub(super) fn manifest(record: &str, path: PathBuf) -> Self {
         Self {
             what: "manifest",
-            name: format!("{id}{}", manifest::SUFFIX),
+            name: format!("{record}{}", manifest::SUFFIX),
             content: Content::File(path),
             content_type: "application/json",
             metadata: Vec::new(),
@@ -64,12 +68,21 @@ impl Piece {
     pub(super) fn cast(id: &RecordId, channel: u64, content: Content) -> Self {
         Self {
             what: "cast",
-            name: format!("{id}-{channel}.cast"),
+            name: format!("{id}-{channel}{CAST_SUFFIX}"),
             content,
             content_type: "application/x-asciicast",
             metadata: vec![("channel", channel.to_string())],
         }
     }
+}
+
+/// What became of a piece.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// The last part of the name under which it is, which is another than its own where that was taken.
+    pub(super) name: String,
+    /// Its length.
+    pub(super) bytes: u64,
 }
 
 /// A destination with what it takes to get there.
@@ -103,8 +116,8 @@ impl<'a> Target<'a> {
         Ok(Self { sidecar, id: &item.id, way })
     }
 
-    /// Stores a piece. Storing it again changes nothing. Returns its length, bytes.
-    pub(super) async fn store(&self, context: &Context, piece: Piece) -> Result<u64, UploadError> {
+    /// Stores a piece. Storing it again changes nothing.
+    pub(super) async fn store(&self, context: &Context, piece: Piece) -> Result<Stored, UploadError> {
         match &self.way {
             Way::Directory { directory, prefix } => {
                 let name = PathBuf::from(self.name(prefix, &piece.name));
@@ -123,7 +136,8 @@ impl<'a> Target<'a> {
                     "The {what} was stored as {}",
                     stored.display()
                 );
-                Ok(bytes)
+                let name = stored.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Ok(Stored { name, bytes })
             }
             Way::Bucket { bucket, store, again } => self.upload(context, bucket, store, *again, piece).await,
         }
@@ -136,7 +150,7 @@ impl<'a> Target<'a> {
         store: &Store,
         again: bool,
         piece: Piece,
-    ) -> Result<u64, UploadError> {
+    ) -> Result<Stored, UploadError> {
         let (content, part_size) = (piece.content.clone(), bucket.part_size);
         let print =
             blocking(move || checksum::fingerprint(&content, part_size).map_err(UploadError::Read)).await?;
@@ -168,7 +182,8 @@ impl<'a> Target<'a> {
             "The {} was uploaded",
             piece.what
         );
-        Ok(print.size)
+        let name = key.rsplit('/').next().unwrap_or(&key).to_owned();
+        Ok(Stored { name, bytes: print.size })
     }
 
     /// A piece's whole name below the destination.
