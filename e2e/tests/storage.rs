@@ -108,15 +108,19 @@ async fn expect_recorded(minio: &Minio, prefix: &str, sessions: &[(String, usize
     Ok(())
 }
 
-/// Keys of records in the bucket.
+/// Keys of records in the bucket, each of which has its manifest beside it.
 async fn records(minio: &Minio) -> Result<Vec<String>> {
     let mut pages = minio.client().list_objects_v2().bucket(BUCKET).into_paginator().send();
     let mut keys = Vec::new();
     while let Some(page) = pages.try_next().await? {
         keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
     }
-    keys.retain(|key| !key.ends_with(".manifest.json"));
-    Ok(keys)
+    let (manifests, records): (Vec<_>, Vec<_>) =
+        keys.into_iter().partition(|key| key.ends_with(".manifest.json"));
+    let expected: Vec<_> = records.iter().map(|key| format!("{key}.manifest.json")).collect();
+    ensure!(manifests.iter().all(|key| expected.contains(key)), "{records:?}: {manifests:?}");
+    ensure!(manifests.len() == records.len(), "{records:?}: {manifests:?}");
+    Ok(records)
 }
 
 /// Credentials as a container's credential endpoint gives them.

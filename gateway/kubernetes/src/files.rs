@@ -10,11 +10,13 @@ use crate::shim;
 
 /// `$1` is the path, `$2` the size. Nobody else may read the file; a file that is there already is replaced, for it would
 /// keep its own mode. The count says whether all of it has arrived.
-const SCRIPT: &str = r#"exec 2>&1
-umask 077
+///
+/// Both outputs stay as they are: containerd closes the input of what closes one (see [`crate::shim`]). And the size says where
+/// the content ends, not the end of the input, for the cluster may lose the status of what ends just then.
+const SCRIPT: &str = r#"umask 077
 directory=${1%/*}
 [ -z "$directory" ] || mkdir -p "$directory" || exit 1
-rm -f "$1" && cat > "$1" || exit 1
+rm -f "$1" && head -c "$2" > "$1" || exit 1
 size=$(wc -c < "$1") && [ "$size" -eq "$2" ] || { echo "$size of $2 bytes were stored"; exit 1; }"#;
 
 /// Writes one file. Its content and its parent directories come from authentication; the content is never logged.
@@ -41,7 +43,7 @@ pub(crate) async fn write(
             Err(failed(format!("exit status {code}: {}", said.trim())))
         }
         Ok(Err(BackendError::ProgramFailed(message))) if is_missing_program(&message, shim::SHELL) => {
-            Err(failed(format!("it takes an image with {}, mkdir, rm, cat and wc", shim::SHELL)))
+            Err(failed(format!("it takes an image with {}, mkdir, rm, head and wc", shim::SHELL)))
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed("it took too long".to_owned())),
@@ -66,11 +68,13 @@ mod tests {
             .args(&argv[1..])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(content).unwrap();
         let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
     #[test]

@@ -11,6 +11,7 @@
 mod channel;
 mod connection;
 mod farewell;
+mod gather;
 mod input;
 mod output;
 mod reader;

@@ -19,7 +19,7 @@ pub(crate) struct Finished {
     pub(crate) output: Vec<u8>,
 }
 
-/// Runs `argv` with `input`, if any, on its standard input. The caller sets the deadline.
+/// Runs `argv` with `input`, if any, on its standard input, which stays open. The caller sets the deadline.
 pub(crate) async fn run(
     target: &Target,
     argv: Vec<String>,
@@ -30,9 +30,7 @@ pub(crate) async fn run(
     let feed = async {
         if let Some(input) = input {
             // A helper that ends without its input says why by its status.
-            if writer.stdin(input).await.is_ok() {
-                let _ = writer.close_stdin().await;
-            }
+            let _ = writer.stdin(input).await;
         }
     };
     let (finished, ()) = tokio::join!(collect(Receiver::new(reader, None)), feed);

@@ -221,11 +221,18 @@ enum Step {
 /// The most that [`encode_message`] and [`encode_control`] add to a payload: header, mask and channel byte.
 pub(crate) const MAX_OVERHEAD: usize = 15;
 
-/// Appends one binary message: the channel byte, then `payload`, masked with `mask`.
-pub(crate) fn encode_message(out: &mut Vec<u8>, channel: u8, payload: &[u8], mask: [u8; 4]) {
-    let start = begin(out, OpCode::Data(Data::Binary), payload.len() as u64 + 1, mask);
+/// Appends one binary message: the channel byte, then the pieces of its payload, `length` bytes together, masked with `mask`.
+pub(crate) fn encode_message<'a>(
+    out: &mut Vec<u8>,
+    channel: u8,
+    length: usize,
+    payload: impl IntoIterator<Item = &'a [u8]>,
+    mask: [u8; 4],
+) {
+    let start = begin(out, OpCode::Data(Data::Binary), length as u64 + 1, mask);
     out.push(channel);
-    out.extend_from_slice(payload);
+    payload.into_iter().for_each(|piece| out.extend_from_slice(piece));
+    debug_assert_eq!(out.len() - start, length + 1);
     apply_mask(out.get_mut(start..).unwrap_or_default(), mask);
 }
 
@@ -421,7 +428,7 @@ mod tests {
         ) {
             let mut out = Vec::new();
             for (channel, payload) in &messages {
-                encode_message(&mut out, *channel, payload, mask);
+                encode_message(&mut out, *channel, payload.len(), [payload.as_slice()], mask);
             }
             encode_control(&mut out, ControlFrame::Close, &[], mask);
             let mut peer = WebSocket::from_raw_socket(Cursor::new(out), Role::Server, None);

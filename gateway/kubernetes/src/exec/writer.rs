@@ -12,14 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Hold;
-use super::websocket::{ControlFrame, encode_control, encode_message};
+use super::gather::Gather;
+use super::websocket::{ControlFrame, encode_control};
 use super::{PING_INTERVAL, channel};
 
 /// Messages that wait for the task. One holds what an SSH client sends at once, at most 256 KiB and usually 32 KiB.
 const QUEUE: usize = 8;
-
-/// One message carries at most this much: what the kubelet and containerd copy at a time.
-const MAX_MESSAGE: usize = 32 * 1024;
 
 /// Written at once when enough is queued: a few TLS records per system call.
 const BATCH: usize = 128 * 1024;
@@ -157,18 +155,12 @@ impl<W: AsyncWrite + Send + Unpin> Task<W> {
     async fn messages(&mut self, first: Message) -> io::Result<()> {
         let mut next = Some(first);
         let mut waited = false;
-        while let Some(Message { channel, mut data }) = next {
+        let mut gather = Gather::default();
+        while let Some(Message { channel, data }) = next {
             self.activity.sent.fetch_add(1, Ordering::Release);
-            loop {
-                let rest = data.split_off(data.len().min(MAX_MESSAGE));
-                encode_message(&mut self.buffer, channel, &data, rand::random());
-                if self.buffer.len() >= BATCH {
-                    self.write().await?;
-                }
-                if rest.is_empty() {
-                    break;
-                }
-                data = rest;
+            gather.add(channel, data, &mut self.buffer);
+            if self.buffer.len() >= BATCH {
+                self.write().await?;
             }
             next = self.queue.try_recv().ok();
             if next.is_none() && !waited && self.buffer.len() < BATCH {
@@ -177,6 +169,7 @@ impl<W: AsyncWrite + Send + Unpin> Task<W> {
                 next = self.queue.try_recv().ok();
             }
         }
+        gather.finish(&mut self.buffer);
         self.flush().await
     }
 
