@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use containerssh_backend::{BackendError, Output, Program, ProgramInput, ProgramOutput, Signal, WindowSize};
+use containerssh_forward::Attached;
 use rustix::io::Errno;
 use rustix::process::{Pid, kill_process, kill_process_group};
 use rustix::termios::tcgetpgrp;
@@ -32,16 +33,25 @@ const LAUNCH_LIMIT: Duration = Duration::from_secs(30);
 /// Signals that wait to be delivered; each takes one system call.
 const SIGNALS: usize = 8;
 
-/// Starts what `order` says, on `terminal` or with pipes.
+/// What is started, and with what.
+pub(crate) struct Launch<'a> {
+    pub(crate) launcher: &'a Path,
+    pub(crate) order: LaunchOrder,
+    /// Pipes if there is none.
+    pub(crate) terminal: Option<Terminal>,
+    /// Taken away when the program's output is dropped.
+    pub(crate) attached: Vec<Attached>,
+}
+
+/// Starts a program.
 pub(crate) async fn start(
-    launcher: &Path,
-    order: &LaunchOrder,
-    terminal: Option<Terminal>,
+    launch: Launch<'_>,
     tasks: &TaskTracker,
     closing: &CancellationToken,
 ) -> Result<Program, BackendError> {
     let failed =
         |error: io::Error| BackendError::ProgramFailed(format!("The program could not be started: {error}"));
+    let Launch { launcher, order, terminal, attached } = launch;
     let text = order.encode().map_err(failed)?;
     let (child, streams) = spawn(launcher, terminal).map_err(failed)?;
     let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
@@ -61,6 +71,7 @@ pub(crate) async fn start(
         ended: Some(ended),
         last: None,
         _alive: signals.clone(),
+        _attached: attached,
     };
     let sink = if order.terminal { streams.stdout } else { streams.order };
     let input = HostInput { sink: Some(sink), terminal: order.terminal, signals };
@@ -219,6 +230,7 @@ struct HostOutput {
     last: Option<Result<Output, BackendError>>,
     /// The program is ended when all halves are gone.
     _alive: mpsc::Sender<Signal>,
+    _attached: Vec<Attached>,
 }
 
 /// What came first.
