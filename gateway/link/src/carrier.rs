@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::socket::Socket;
+use crate::socket::Near;
 
 /// Bytes both ways.
 pub trait Bytestream: AsyncRead + AsyncWrite + Send + Unpin + std::fmt::Debug {}
@@ -37,6 +37,6 @@ impl Carrier for Direct {
     async fn open(&self) -> io::Result<Box<dyn Bytestream>> {
         let stream = timeout(self.timeout, TcpStream::connect(self.address)).await;
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Box::new(Socket::new(stream)?))
+        Ok(Box::new(Near::new(stream)?))
     }
 }

@@ -17,6 +17,80 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(75);
 /// How often a peer that nobody reads from is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// For a peer to take what is on its way when nobody wants anything of it any more. After that it is cut off.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// The gateway's end. Dropping it delivers what has been written, if the agent takes it; what is stuck because a program does
+/// not read is thrown away by a reset, for the end of a TCP stream cannot overtake its bytes.
+#[derive(Debug)]
+pub(crate) struct Near(Socket);
+
+impl Near {
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self(Socket::new(stream)?))
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        let Socket(stream) = self.0.clone();
+        let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
+        // Without a runtime the process is about to end, and the kernel sees to it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let mut rest = [0; 4096];
+            let ended = async {
+                while stream.readable().await.is_ok() {
+                    match stream.try_read(&mut rest) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Ok(read) if read > 0 => {}
+                        _ => return,
+                    }
+                }
+            };
+            if tokio::time::timeout(FAREWELL, ended).await.is_err() {
+                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+            }
+        });
+    }
+}
+
+impl AsyncRead for Near {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Near {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
 /// Shared by whoever reads, writes and watches it.
 #[derive(Debug, Clone)]
 pub(crate) struct Socket(Arc<TcpStream>);

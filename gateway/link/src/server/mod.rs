@@ -113,7 +113,7 @@ impl Server {
     /// Resolves if no gateway has come in time.
     async fn uncontrolled(&self) {
         if timeout(CONTROL_LIMIT, self.controlled.cancelled()).await.is_ok() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
