@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 /// A ContainerSSH-compatible SSH gateway: one pod per connection, every byte recorded.
 #[derive(Debug, Parser)]
-#[command(name = "containerssh-gateway", version, about)]
+#[command(name = "containerssh-gateway", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// Something else than running a gateway
+    #[command(subcommand)]
+    pub task: Option<Task>,
+
     /// The configuration file: ContainerSSH's keys, as YAML or (named *.json) as JSON
     #[arg(long, value_name = "FILE", env = "CONTAINERSSH_CONFIG", default_value = "config.yaml")]
     pub config: PathBuf,
@@ -27,4 +31,23 @@ pub struct Cli {
     /// Print every message code with its explanation, as Markdown, and exit
     #[arg(long, group = "task")]
     pub codes: bool,
+}
+
+/// What else there is to do.
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// Try it out: a recording gateway on 127.0.0.1 whose programs run on this machine
+    Demo(Demo),
+}
+
+/// `containerssh-gateway demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The first port to try; the next ones if it is taken
+    #[arg(long, default_value_t = 2222)]
+    pub port: u16,
+
+    /// Keeps the key and the records here instead of in a new directory; it must not exist or be empty
+    #[arg(long, value_name = "DIRECTORY")]
+    pub directory: Option<PathBuf>,
 }

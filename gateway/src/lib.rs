@@ -6,6 +6,8 @@
 //! reload   follows the configuration file ──► snapshot: one configuration in force, kept by a connection to its end
 //! serve    accept loop, limits, drain; the stream that can be cut and held back
 //! ssh      one connection: supervisor, handler, login, sessions
+//! backends what serves connections: a cluster, or this host
+//! demo     a gateway of this host for ten seconds' look
 //! admin    health and metrics
 //! ```
 //!
@@ -13,8 +15,10 @@
 //! a bound: see [`ssh`](self) for memory, and the constants of each module for time.
 
 pub mod admin;
+mod backends;
 mod cli;
 pub mod codes;
+pub mod demo;
 pub mod hostkeys;
 pub mod reload;
 mod run;
@@ -22,7 +26,7 @@ mod serve;
 mod snapshot;
 mod ssh;
 
-pub use cli::Cli;
+pub use cli::{Cli, Demo, Task};
 pub use run::run;
 pub use serve::{Deps, Limits, serve};
 pub use snapshot::{Current, Services, Snapshot, SnapshotError};

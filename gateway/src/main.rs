@@ -3,13 +3,20 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use containerssh_gateway::{Cli, admin, codes, reload, run};
+use containerssh_gateway::{Cli, Task, admin, codes, demo, reload, run};
 
 /// The configuration is wrong: nothing that trying again would mend (sysexits.h, `EX_USAGE`).
 const BAD_CONFIG: u8 = 64;
 
 fn main() -> ExitCode {
+    // Before anything else: this process may be a program of a user's that is about to start.
+    if let Some(code) = containerssh_agent::launch::main_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
+    if let Some(Task::Demo(demo)) = &cli.task {
+        return demo::run(demo).map_or_else(|error| fail(1, &format!("{error:#}")), |()| ExitCode::SUCCESS);
+    }
     if cli.codes {
         return print(&codes::markdown());
     }

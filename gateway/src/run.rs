@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use containerssh_config::Config;
-use containerssh_kubernetes::{Identity, KubernetesBackend, PodIdentity, RunId};
+use containerssh_kubernetes::{Identity, PodIdentity, RunId};
 use containerssh_log::{LogSettings, notice};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use containerssh_siem::{Events, Source};
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health, Metrics, ProcessCollector, SharedRegistry};
+use crate::backends::Backends;
 use crate::reload::{Assemble, Follower, Loaded};
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
@@ -137,7 +138,7 @@ async fn serve_admin(
 }
 
 /// All connections have ended: what they left to do is done here.
-async fn finish(backend: &KubernetesBackend, recorder: Option<Recorder>, events: &Events) {
+async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events) {
     let pods = backend.drain(Instant::now() + LAST_WORK).await;
     let deliver = async {
         match recorder {
@@ -160,7 +161,7 @@ async fn finish(backend: &KubernetesBackend, recorder: Option<Recorder>, events:
 /// What lives as long as the process, whatever the configuration becomes.
 struct Parts {
     host_keys: Vec<PrivateKey>,
-    backend: KubernetesBackend,
+    backend: Backends,
     recorder: Option<Recorder>,
     events: Events,
     registry: SharedRegistry,
@@ -174,7 +175,7 @@ impl Parts {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector));
         let metrics = Metrics::register(&mut registry);
-        let backend = KubernetesBackend::start(&config.kubernetes, cluster_identity(), &mut registry).await?;
+        let backend = Backends::start(config, cluster_identity, &mut registry).await?;
         let events = Events::start(source(), &mut registry);
         Ok(Self {
             host_keys,
@@ -214,14 +215,14 @@ impl Assemble for Parts {
     async fn assemble(&mut self, loaded: &Loaded) -> anyhow::Result<Snapshot> {
         let config = &loaded.config;
         let authenticator = containerssh_auth::authenticator(&config.auth)?;
-        let backend = self.backend.reconfigured(&config.kubernetes).await?;
+        let backend = self.backend.reconfigured(config).await?;
         let targets = self.events.prepare(&config.audit)?;
         if self.recorder.is_none() {
             // The recorder begins with telling what an earlier run left.
             self.events.apply(&targets);
         }
         let services =
-            Services { recorder: self.recorder(config)?, authenticator, backend: Arc::new(backend.clone()) };
+            Services { recorder: self.recorder(config)?, authenticator, backend: backend.shared() };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
         self.events.apply(&targets);

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::parse::{self, ConfigError, Problems, Syntax};
 use crate::value::{keyword::keyword_enum, masked};
-use crate::{Audit, Auth, Drain, Health, Kubernetes, Log, Metrics, Security, Session, Ssh};
+use crate::{Audit, Auth, Drain, Health, Kubernetes, Local, Log, Metrics, Security, Session, Ssh};
 
 keyword_enum! {
     /// `backend`
@@ -16,10 +16,12 @@ keyword_enum! {
         /// A pod per connection.
         #[default]
         Kubernetes = "kubernetes",
+        /// Programs on the gateway's own host, as under sshd.
+        Local = "local",
     }
     refused {
-        "docker" => "is not supported by this version: use \"kubernetes\"",
-        "sshproxy" => "is not supported by this version: use \"kubernetes\"",
+        "docker" => "is not supported by this version: use \"kubernetes\" or \"local\"",
+        "sshproxy" => "is not supported by this version: use \"kubernetes\" or \"local\"",
     }
 }
 
@@ -36,6 +38,9 @@ pub struct Config {
     pub backend: BackendKind,
     /// The cluster, for backend `kubernetes`.
     pub kubernetes: Kubernetes,
+    /// The gateway's own host, for backend `local`.
+    #[serde(skip_serializing_if = "Local::is_default")]
+    pub local: Local,
     /// What is recorded.
     pub audit: Audit,
     /// What clients may do.
@@ -83,6 +88,7 @@ impl Config {
         self.ssh.check(problems);
         self.auth.check(problems);
         self.kubernetes.check(problems);
+        self.local.check(problems);
         self.security.check(problems);
         self.audit.check(problems);
         self.metrics.check(problems);

@@ -18,6 +18,7 @@ mod audit;
 mod auth;
 mod config;
 mod kubernetes;
+mod local;
 mod log;
 mod parse;
 mod security;
@@ -35,6 +36,7 @@ pub use audit::{
 pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
 pub use config::{BackendKind, Config};
 pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
+pub use local::{Local, RunAs};
 pub use log::{Log, LogDestination};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax};
 pub use security::{

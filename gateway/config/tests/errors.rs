@@ -173,7 +173,15 @@ fn errors_name_file_line_path_and_what_to_do() {
         ),
         (
             "backend: docker\n",
-            "c.yaml:1: invalid configuration option: backend (\"docker\" is not supported by this version: use \"kubernetes\")",
+            "c.yaml:1: invalid configuration option: backend (\"docker\" is not supported by this version: use \"kubernetes\" or \"local\")",
+        ),
+        (
+            "local: {shellCommand: []}\n",
+            "c.yaml:1: invalid configuration option: local.shellCommand (must name a program)",
+        ),
+        (
+            "local: {runAs: root}\n",
+            "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of login, gateway)",
         ),
         ("geoip: {}\n", "c.yaml:1: geoip is not supported by this version"),
         (

@@ -8,8 +8,10 @@
     reason = "tests fail by panicking; clippy exempts only functions that are tests themselves"
 )]
 
+mod demo;
 mod ending;
 mod limits;
+mod local;
 mod login;
 mod openssh;
 mod process;
