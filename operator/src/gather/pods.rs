@@ -57,8 +57,15 @@ impl Pods {
         self.0.iter().filter_map(|pod| pod.report.as_ref()).map(|report| report.sessions).sum()
     }
 
-    pub fn leaving(&self) -> usize {
-        self.0.iter().filter(|pod| pod.leaving).count()
+    /// How many were told to stop and finish their sessions.
+    pub fn leaving(&self) -> u64 {
+        self.0.iter().filter(|pod| pod.leaving).map(|_| 1).sum()
+    }
+
+    /// What those still carry.
+    pub fn leaving_sessions(&self) -> u64 {
+        let leaving = self.0.iter().filter(|pod| pod.leaving);
+        leaving.filter_map(|pod| pod.report.as_ref()).map(|report| report.sessions).sum()
     }
 
     /// The first cause that keeps a pod from being ready.
@@ -197,7 +204,7 @@ mod tests {
         old.leaving = true;
         let pods = Pods(vec![pod("new", true, Some("h")), old]);
         assert!(pods.all_apply("h"));
-        assert_eq!((pods.sessions(), pods.leaving()), (4, 1));
+        assert_eq!((pods.sessions(), pods.leaving(), pods.leaving_sessions()), (4, 1, 2));
     }
 
     #[test]
