@@ -156,6 +156,7 @@ async fn synced(context: &Context) {
         let _ = shard.gateways.wait_until_ready().await;
     }
     context.applier.children().wait_until_ready().await;
+    context.pods.wait_until_ready().await;
 }
 
 async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod audit_keys;
+pub mod guests;
 pub mod hostkeys;
 pub mod observed;
 pub mod pod_check;

@@ -122,7 +122,6 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
                 limits.sessions_per_connection,
                 default.limits.sessions_per_connection,
             ),
-            ..default.limits
         },
         penalties: wanted.penalties.as_ref().map(penalties).unwrap_or_default(),
         ..default

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use containerssh_crds::{PullPolicy, SpoolMedium, defaults};
+use containerssh_crds::{PullPolicy, SSHGatewaySpec, SpoolMedium, defaults};
 use k8s_openapi::{
     api::{
         apps::v1::{
@@ -154,9 +154,7 @@ fn pod_template(
     let mut annotations = theirs(own.annotations, &OURS);
     annotations.insert("containerssh.io/static-config".to_owned(), fingerprint.to_owned());
     annotations.insert("containerssh.io/host-keys".to_owned(), inputs.host_keys.digest());
-    let drain =
-        inputs.spec().drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
-    let grace = drain.saturating_add(UPLOAD_BUDGET).saturating_add(ENDPOINT_LAG);
+    let grace = grace_period(inputs.spec());
     let spread = if template.topology_spread_constraints.is_empty() {
         template.affinity.is_none().then(|| spread(inputs, revision_label))
     } else {
@@ -200,6 +198,12 @@ fn pod_template(
             ..PodSpec::default()
         }),
     }
+}
+
+/// How long a gateway pod may take to end: sessions, then uploads.
+pub fn grace_period(spec: &SSHGatewaySpec) -> Duration {
+    let drain = spec.drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
+    drain.saturating_add(UPLOAD_BUDGET).saturating_add(ENDPOINT_LAG)
 }
 
 /// Labels or annotations that a team may choose: those outside the domains given.
