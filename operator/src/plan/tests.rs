@@ -525,3 +525,33 @@ fn secrets_stay_out_of_debug_output() {
     assert!(!shown.contains("token-of-siem") && !shown.contains("BEGIN PRIVATE KEY"), "{shown}");
     assert_eq!(merge::baseline().storage, None);
 }
+
+/// Rows of the tables below a heading of docs/permissions.md, as (resource, verbs).
+fn documented_rights(table: usize) -> Vec<(String, Vec<String>)> {
+    let text = include_str!("../../../docs/permissions.md");
+    let section = text.split("\n## ").find_map(|section| section.strip_prefix("Gateway\n")).unwrap();
+    let tables: Vec<&str> = section.split("|---|---|---|---|\n").skip(1).collect();
+    let rows = tables[table].lines().take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert_eq!((cells[1], cells[4].is_empty()), ("core", false), "{row}");
+        let mut verbs: Vec<String> = cells[3].split(", ").map(str::to_owned).collect();
+        verbs.sort();
+        (cells[2].trim_matches('`').to_owned(), verbs)
+    })
+    .collect()
+}
+
+#[test]
+fn every_right_of_a_gateway_is_documented_with_its_reason() {
+    let elsewhere = SMALLEST.replace("kubernetes:", "kubernetes:\n    namespace: team-a-shells");
+    let plan = plan(&inputs(&elsewhere, &[], None)).unwrap();
+    let rights = |namespace: &str| -> Vec<(String, Vec<String>)> {
+        let role = plan.children.iter().find(|c| c.kind == ChildKind::Role && c.namespace == namespace);
+        let rules = role.unwrap().manifest["rules"].as_array().unwrap().clone();
+        let words = |list: &Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
+        rules.iter().map(|rule| (words(&rule["resources"]).join(","), words(&rule["verbs"]))).collect()
+    };
+    assert_eq!(rights("team-a-shells"), documented_rights(0));
+    assert_eq!(rights("team-a"), documented_rights(1));
+}
