@@ -1,7 +1,8 @@
 // Says what Flux and Argo CD make of objects: reads a JSON list of them, writes a JSON list of verdicts in the same order.
 //
-// Flux asks kstatus. Argo CD asks a Lua script for kinds that it does not ship, in a sandbox with these libraries, through the
-// rules of its gitops-engine, which come first.
+// Flux asks kstatus. Argo CD runs a Lua script for kinds that it does not ship, by this interpreter and in a sandbox with
+// these libraries; an object that is being deleted it takes for Progressing without asking. (Its own package for that,
+// gitops-engine/pkg/health, cannot be built beside a kstatus of today: it needs a Kubernetes of 2022.)
 //
 //	gitops HEALTH.lua <objects.json
 package main
@@ -11,7 +12,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/argoproj/gitops-engine/pkg/health"
 	lua "github.com/yuin/gopher-lua"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
@@ -39,13 +39,18 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var objects []map[string]any
+	var objects []json.RawMessage
 	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
 		return err
 	}
 	verdicts := make([]verdict, 0, len(objects))
-	for i, object := range objects {
-		one, err := judge(&unstructured.Unstructured{Object: object}, string(script))
+	for i, raw := range objects {
+		// Not encoding/json's map: kstatus wants whole numbers to be int64.
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(raw); err != nil {
+			return fmt.Errorf("object %d: %w", i, err)
+		}
+		one, err := judge(object, string(script))
 		if err != nil {
 			return fmt.Errorf("object %d: %w", i, err)
 		}
@@ -59,20 +64,18 @@ func judge(object *unstructured.Unstructured, script string) (verdict, error) {
 	if err != nil {
 		return verdict{}, fmt.Errorf("kstatus: %w", err)
 	}
-	argo, err := health.GetResourceHealth(object, override{script})
+	argo, says, err := health(object, script)
 	if err != nil {
 		return verdict{}, fmt.Errorf("argo cd: %w", err)
 	}
-	return verdict{
-		Kstatus: string(flux.Status), KstatusSays: flux.Message,
-		Argo: string(argo.Status), ArgoSays: argo.Message,
-	}, nil
+	return verdict{Kstatus: string(flux.Status), KstatusSays: flux.Message, Argo: argo, ArgoSays: says}, nil
 }
 
-// override is what argocd-cm's resource.customizations.health are to Argo CD.
-type override struct{ script string }
-
-func (o override) GetResourceHealth(object *unstructured.Unstructured) (*health.HealthStatus, error) {
+// health runs what stands in argocd-cm's resource.customizations.health.
+func health(object *unstructured.Unstructured, script string) (string, string, error) {
+	if object.GetDeletionTimestamp() != nil {
+		return "Progressing", "Pending deletion", nil
+	}
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for name, open := range map[string]lua.LGFunction{
@@ -83,22 +86,19 @@ func (o override) GetResourceHealth(object *unstructured.Unstructured) (*health.
 		state.Call(1, 0)
 	}
 	state.SetGlobal("obj", value(state, object.Object))
-	if err := state.DoString(o.script); err != nil {
-		return nil, err
+	if err := state.DoString(script); err != nil {
+		return "", "", err
 	}
 	table, ok := state.Get(-1).(*lua.LTable)
 	if !ok {
-		return nil, fmt.Errorf("the script returns %s, not a table", state.Get(-1).Type())
+		return "", "", fmt.Errorf("the script returns a %s, not a table", state.Get(-1).Type())
 	}
-	found := health.HealthStatus{
-		Status:  health.HealthStatusCode(table.RawGetString("status").String()),
-		Message: table.RawGetString("message").String(),
+	status := table.RawGetString("status").String()
+	switch status {
+	case "Healthy", "Progressing", "Degraded", "Suspended":
+		return status, table.RawGetString("message").String(), nil
 	}
-	switch found.Status {
-	case health.HealthStatusHealthy, health.HealthStatusProgressing, health.HealthStatusDegraded, health.HealthStatusSuspended:
-		return &found, nil
-	}
-	return nil, fmt.Errorf("the script returns the status %q, which Argo CD does not know", found.Status)
+	return "", "", fmt.Errorf("the script returns the status %q, which Argo CD does not know", status)
 }
 
 // value turns JSON into Lua, as Argo CD does.
