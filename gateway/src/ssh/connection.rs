@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::algorithms::proposes_first;
+use super::forward::Forwarding;
 use super::guest::GuestSlot;
 use super::handler::{Handler, HandlerError};
 use super::messages;
@@ -35,6 +36,9 @@ use crate::codes;
 use crate::serve::{Deps, Drain, Offence, Place, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
+/// Channels that we may close first on one connection. russh keeps about 4 KiB of each until the connection ends, so this is
+/// what bounds it: 32 MiB for a client that does nothing but open sessions.
+const MAX_CLOSED_FIRST: u64 = 8192;
 /// How often a connection looks at its clocks.
 const TICK: Duration = Duration::from_secs(1);
 /// Sessions get this long to show why they end.
@@ -134,8 +138,15 @@ pub(crate) struct Connection {
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
+    pub(crate) forwarding: Forwarding,
+    /// Channels asked for so far, by either side; numbers them in records.
+    channels: AtomicU64,
+    /// Global requests so far; numbers them in records.
+    global_requests: AtomicU64,
+    /// Channels that we closed before the client did.
+    closed_first: AtomicU64,
     accepted: Instant,
-    /// Milliseconds after `accepted` when a byte last moved in a session.
+    /// Milliseconds after `accepted` when a byte last moved in a session or a forwarded stream.
     active: AtomicU64,
     /// Ticks in a row at which the client's end was closed.
     gone_ticks: AtomicU32,
@@ -175,6 +186,10 @@ pub(crate) async fn serve_connection(
         login_tries: LoginTries::default(),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
+        forwarding: Forwarding::default(),
+        channels: AtomicU64::new(0),
+        global_requests: AtomicU64::new(0),
+        closed_first: AtomicU64::new(0),
         accepted: Instant::now(),
         active: AtomicU64::new(0),
         gone_ticks: AtomicU32::new(0),
@@ -354,7 +369,7 @@ impl Connection {
         self.guest.get()
     }
 
-    /// A byte moved in a session.
+    /// A byte moved in a session or a forwarded stream.
     pub(crate) fn touch(&self) {
         let now = u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.active.store(now, Ordering::Relaxed);
@@ -363,6 +378,26 @@ impl Connection {
     /// Sessions that are open.
     pub(crate) fn sessions(&self) -> usize {
         *self.sessions.borrow()
+    }
+
+    /// The number of a new channel.
+    pub(crate) fn next_channel(&self) -> u64 {
+        self.channels.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of a global request.
+    pub(crate) fn next_global_request(&self) -> u64 {
+        self.global_requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes that we close a channel before the client has.
+    pub(crate) fn closed_first(&self) {
+        self.closed_first.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it has had as many channels as a connection may.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.closed_first.load(Ordering::Relaxed) >= MAX_CLOSED_FIRST
     }
 
     /// Counts a session until the guard is dropped.
@@ -413,7 +448,7 @@ impl Connection {
         if let Some(limit) = self.snapshot.max_duration.filter(|limit| login.at.elapsed() >= *limit) {
             self.end(EndReason::TooLong(limit));
         }
-        if self.drain.begun.is_cancelled() && self.sessions() == 0 {
+        if self.drain.begun.is_cancelled() && self.sessions() + self.forwarding.streams() == 0 {
             self.end(EndReason::GatewayStops);
         }
     }
@@ -525,6 +560,8 @@ pub(crate) struct SessionGuard(Arc<Connection>);
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.sessions.send_modify(|sessions| *sessions = sessions.saturating_sub(1));
+        // A program's end closes its channel, so it is nearly always us.
+        self.0.closed_first();
         self.0.metrics.session_closed();
     }
 }

@@ -99,8 +99,8 @@ impl Output {
             command: self.start.command.clone(),
             env: self.start.env.clone(),
             pty: self.start.pty.clone(),
-            x11: None,
-            auth_agent: false,
+            x11: self.start.x11.clone(),
+            auth_agent: self.start.auth_agent,
         };
         let program = match guest.start(spec).await {
             Ok(program) => program,

@@ -9,6 +9,7 @@
 )]
 
 mod ending;
+mod forwarding;
 mod limits;
 mod login;
 mod openssh;

@@ -170,39 +170,6 @@ async fn one_guest_serves_all_sessions_of_a_connection_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_refused_with_a_reply_and_recorded() {
-    let gateway = Gateway::start(|_| {}).await;
-    let client = Client::login(&gateway).await;
-    let direct = client.session.channel_open_direct_tcpip("10.0.0.1", 80, "127.0.0.1", 1).await;
-    assert!(matches!(
-        direct.unwrap_err(),
-        russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited)
-    ));
-    assert!(client.session.channel_open_direct_streamlocal("/run/x").await.is_err());
-    assert!(within("a reply", client.session.tcpip_forward("localhost", 8080)).await.is_err());
-    let mut channel = client.open().await;
-    channel.request_x11(true, true, "MIT-MAGIC-COOKIE-1", "00", 0).await.unwrap();
-    assert!(!granted(&mut channel).await);
-    channel.agent_forward(true).await.unwrap();
-    assert!(!granted(&mut channel).await);
-    channel.exec(true, "echo fine").await.unwrap();
-    assert_eq!(finish(channel, b"").await.stdout(), "fine\n");
-    drop(client);
-    let record = gateway.stop().await.remove(0);
-    let seen = kinds(&record);
-    for kind in [
-        "new_channel_direct_tcpip",
-        "new_channel_direct_streamlocal",
-        "new_channel_failed",
-        "forward_tcpip",
-        "x11-req",
-        "channel_request_unknown",
-    ] {
-        assert!(seen.contains(&kind), "{kind} is missing: {seen:?}");
-    }
-}
-
-#[tokio::test]
 async fn a_connection_has_so_many_sessions_and_places_are_given_back() {
     let gateway = Gateway::start(|config| config.ssh.limits.sessions_per_connection = 2).await;
     let client = Client::login(&gateway).await;
