@@ -5,6 +5,8 @@ use std::time::Duration;
 
 /// Gateway pods: two, so that a node may go away.
 pub const REPLICAS: i32 = 2;
+/// Gateway pods that a drain of nodes may end at a time.
+pub const MAX_UNAVAILABLE: i32 = 1;
 /// Port of the Service.
 pub const SERVICE_PORT: i32 = 22;
 /// Time to log in.
@@ -15,6 +17,8 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 pub const KEEP_ALIVE_COUNT_MAX: i32 = 3;
 /// Concurrent connections per gateway pod.
 pub const CONNECTIONS: i32 = 10_000;
+/// Concurrent connections per gateway pod that nobody has logged in on yet.
+pub const UNAUTHENTICATED: i32 = 1024;
 /// Concurrent sessions over one connection.
 pub const SESSIONS_PER_CONNECTION: i32 = 64;
 /// How long an authentication webhook may take, with its retries.

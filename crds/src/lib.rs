@@ -34,20 +34,21 @@ mod size;
 
 pub use duration::{DurationError, Span};
 pub use gateway::{
-    Authentication, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, ConnectionLimits, ConnectionMode,
-    Drain, ExcludedFrom, ExternalTrafficPolicy, GatewaySpool, KeepAlive, KubernetesBackend, Log, LogFormat,
-    LogLevel, NetworkPolicySwitch, PasswordAuthentication, PodSpecDocument, PodTemplate,
-    PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus,
-    Service, ServiceType, Ssh, StatusAudit, TemplateMetadata, Timeouts, Webhook, WorkloadTemplate,
-    namespace_consents,
+    AlgorithmProfile, Algorithms, Authentication, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION,
+    CommandRule, ConnectionLimits, ConnectionMode, DisruptionBudget, Drain, EnvironmentVariable,
+    ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool, KeepAlive, KubernetesBackend, ListRule,
+    Log, LogFormat, LogLevel, NetworkPolicySwitch, PasswordAuthentication, Penalties, PodSpecDocument,
+    PodTemplate, PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec,
+    SSHGatewayStatus, Security, SecurityMode, Service, ServiceType, Ssh, StatusAudit, SwitchRule,
+    TemplateMetadata, Timeouts, VolumeDocument, Webhook, WorkloadTemplate, namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{
     Allow, AuditFormat, AuditPolicy, AuditPolicySpec, AuditPolicyStatus, AuditTier, CannedAcl,
     CredentialsType, Demand, Durability, EVENT_TYPES, EncryptionType, EventBatch, EventCompression,
-    EventEncoding, EventSyslog, EventTarget, EventWebhook, Exclusion, Intercept, LockMode, ObjectLock,
-    OnFailure, OnFull, S3Credentials, S3Storage, ServerSideEncryption, SessionLimits, Signing, SpoolDemand,
-    SpoolMedium, Storage, SyslogProtocol, matches,
+    EventEncoding, EventSyslog, EventTarget, EventWebhook, Exclusion, Forwarding, Intercept, LockMode,
+    ObjectLock, OnFailure, OnFull, S3Credentials, S3Storage, ServerSideEncryption, SessionLimits, Signing,
+    SpoolDemand, SpoolMedium, Storage, SyslogProtocol, matches,
 };
 pub use reference::{KeyRef, NameRef};
 pub use size::{Size, SizeError};

@@ -111,6 +111,35 @@ pub(crate) fn label_selector(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Volumes of whatever version the cluster speaks.
+pub(crate) fn volumes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {
+                "name": {
+                    "description": "The volume's name. Those of the operator's own volumes are taken.",
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 63,
+                    "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+                },
+            },
+            "x-kubernetes-validations": [{
+                "rule": "!(self.name in ['config', 'host-keys', 'spool']) && !self.name.startsWith('authorized-keys-')",
+                "message": "config, host-keys, spool and authorized-keys-* are names of the operator's own volumes",
+            }],
+        },
+    })
+}
+
 /// A `PodSpec` of whatever version the cluster speaks: see [`crate::PodSpecDocument`].
 pub(crate) fn pod_spec(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

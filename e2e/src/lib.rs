@@ -14,6 +14,7 @@ pub mod environment;
 pub mod fixture;
 pub mod gateway;
 pub mod minio;
+pub mod operator;
 pub mod policy;
 pub mod record;
 pub mod s3;

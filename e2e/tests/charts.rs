@@ -113,6 +113,8 @@ async fn values_that_make_no_sense_are_refused_by_name() -> Result<()> {
         ("image.repository=", "/image/repository"),
         ("gateway.image.pullPolicy=Always", "'pullPolicy' not allowed"),
         ("watchNamespaces={A}", "/watchNamespaces/0"),
+        ("gateway.allowedImages={a b}", "/gateway/allowedImages/0"),
+        ("gateway.allowedImages={a*b}", "/gateway/allowedImages/0"),
         ("log.level=loud", "/log/level"),
         ("serviceAccount.create=true", "'create' not allowed"),
         ("admission.enabled=yes", "/admission/enabled"),
@@ -269,5 +271,117 @@ async fn alerts_and_dashboard_speak_of_metrics_that_exist() -> Result<()> {
         .filter(|name| !known.contains(*name) && !SHOWN_WHEN_THEY_HAPPEN.contains(&name.as_str()))
         .collect();
     ensure!(unknown.is_empty(), "nobody measures {unknown:?}; what there is: {known:?}");
+    Ok(())
+}
+
+type Rights = std::collections::BTreeSet<(String, String, String)>;
+
+/// Each verb on each resource of these rules; names of single objects stand behind the resource.
+fn rights<'a>(rules: impl IntoIterator<Item = &'a Value>) -> Rights {
+    let mut found = Rights::new();
+    let words = |list: &Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    for rule in rules {
+        let named = if rule["resourceNames"].is_array() { " named like the release" } else { "" };
+        for group in words(&rule["apiGroups"]) {
+            for resource in words(&rule["resources"]) {
+                for verb in words(&rule["verbs"]) {
+                    found.insert((group.clone(), format!("{resource}{named}"), verb));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The rights that a section of docs/permissions.md lists.
+fn documented(heading: &str) -> Result<Rights> {
+    let text = std::fs::read_to_string(format!("{CHARTS}/../docs/permissions.md"))?;
+    let section =
+        text.split("\n## ").find_map(|section| section.strip_prefix(heading)).context("the section")?;
+    let mut found = Rights::new();
+    for row in section.lines().filter(|line| line.starts_with("| ") && !line.contains("API group")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        ensure!(cells.len() == 6 && !cells[4].is_empty(), "a row without a reason: {row}");
+        let group = cells[1].trim_matches('`').replace("core", "");
+        for resource in cells[2].split(", ") {
+            for verb in cells[3].split(", ") {
+                found.insert((group.clone(), resource.replace('`', ""), verb.to_owned()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn every_right_of_the_operator_is_documented_with_its_reason() -> Result<()> {
+    let some = operator(&["--set", "watchNamespaces={a}", "--set", "clusterRoles.create=false"]).await?;
+    let all = operator(&["--set", "clusterRoles.create=false"]).await?;
+    let in_namespace = |objects: &[Value], namespace: &str| -> Rights {
+        let roles = of_kind(objects, "Role");
+        let here: Vec<_> =
+            roles.into_iter().filter(|role| role["metadata"]["namespace"] == namespace).collect();
+        rights(rules(&here))
+    };
+    let cluster = rights(rules(&of_kind(&some, "ClusterRole")));
+    for (heading, found) in [
+        ("Operator, in the whole cluster", &cluster),
+        ("Operator, where it manages gateways", &in_namespace(&some, "a")),
+        ("Operator, where it runs", &in_namespace(&some, "system")),
+        ("Operator, in the namespace `default`", &in_namespace(&some, "default")),
+    ] {
+        let documented = documented(heading)?;
+        let undocumented: Vec<_> = found.difference(&documented).collect();
+        let gone: Vec<_> = documented.difference(found).collect();
+        ensure!(
+            !found.is_empty() && undocumented.is_empty() && gone.is_empty(),
+            "{heading}: {undocumented:?} {gone:?}"
+        );
+    }
+    // Where it manages all namespaces, the same and no more.
+    let everywhere = rights(rules(&of_kind(&all, "ClusterRole")));
+    ensure!(everywhere == cluster.union(&in_namespace(&some, "a")).cloned().collect(), "{everywhere:?}");
+    Ok(())
+}
+
+/// `UPDATE_KUSTOMIZE=1` writes the file anew.
+#[tokio::test]
+async fn the_kustomize_base_is_the_chart() -> Result<()> {
+    let output = Command::new("helm")
+        .args(["template", "containerssh-operator", "--namespace", "containerssh-system", "--skip-tests"])
+        .arg(format!("{CHARTS}/containerssh-operator"))
+        .output()
+        .await?;
+    let rendered = String::from_utf8(output.stdout)?;
+    let path = format!("{CHARTS}/../kustomize/operator.yaml");
+    if std::env::var_os("UPDATE_KUSTOMIZE").is_some() {
+        std::fs::write(&path, &rendered)?;
+    }
+    ensure!(
+        std::fs::read_to_string(&path)? == rendered,
+        "kustomize/operator.yaml is not what the chart renders"
+    );
+    let output =
+        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/../kustomize")]).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
+    let expected = serde_saphyr::from_multiple::<Value>(&rendered)?.len();
+    ensure!(of_kind(&objects, "CustomResourceDefinition").len() == 2, "no definitions");
+    ensure!(
+        of_kind(&objects, "Namespace").len() == 1 && objects.len() == expected + 3,
+        "{} objects",
+        objects.len()
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn images_that_gateways_may_name_reach_the_operator() -> Result<()> {
+    let objects = operator(&["--set", "gateway.allowedImages={mirror/gw:1,own/*}"]).await?;
+    let arguments = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"];
+    for flag in ["--allow-gateway-image=mirror/gw:1", "--allow-gateway-image=own/*"] {
+        ensure!(mentions(arguments, flag), "{arguments}");
+    }
     Ok(())
 }

@@ -191,7 +191,7 @@ async fn applying_the_same_again_changes_nothing() -> Result<()> {
         Ok(second)
     })
     .await?;
-    for _ in 0..20 {
+    for _ in 0..100 {
         Gateway::with_key(&namespace, "same", USER, &key.public, json!({})).await?;
     }
     gateway.ready().await?;
@@ -285,4 +285,72 @@ async fn kubectl_explains_the_fields() -> Result<()> {
     let text = kubectl(&["explain", "auditpolicy.spec.enforce.intercept"]).await?;
     ensure!(text.contains("stdin"), "{text}");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_restricted_namespace_takes_gateways_guests_and_the_operator() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    let namespace = cluster.namespace_labelled("e2e-restricted", labels).await?;
+    let key = fixture::key().await?;
+
+    // A guest that such a namespace does not take is found out before anybody logs in.
+    let plain = Gateway::with_key(&namespace, "plain", USER, &key.public, json!({"replicas": 0})).await?;
+    let message = plain.wait_condition("Accepted", "False").await?;
+    ensure!(message.contains("PodSecurity") && message.contains("restricted"), "{message}");
+
+    let mut template = containerssh_e2e::gateway::guest_template(&cluster.environment.debian_image);
+    template["spec"]["securityContext"] =
+        json!({"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}});
+    template["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let extra = json!({"backend": {"kubernetes": {"podTemplate": template}}});
+    let gateway = Gateway::with_key(&namespace, "strict", USER, &key.public, extra).await?;
+    gateway.ready().await?;
+    let login = Login::with_key(&gateway, USER, key).await?;
+    let finished = login.run("id -u").await?.expect_code(0)?;
+    ensure!(finished.out().trim() == "1000", "{}", finished.out());
+
+    let deployments: Api<k8s_openapi::api::apps::v1::Deployment> =
+        Api::namespaced(cluster.client.clone(), &cluster.environment.operator_namespace);
+    let selector = kube::api::ListParams::default().labels("app.kubernetes.io/name=containerssh-operator");
+    let operator = deployments.list(&selector).await?.items.pop().context("an operator")?;
+    let template = operator.spec.context("a spec")?.template;
+    let mut pod: k8s_openapi::api::core::v1::Pod = serde_json::from_value(json!({
+        "metadata": {"generateName": "operator-"}, "spec": template.spec,
+    }))?;
+    if let Some(spec) = &mut pod.spec {
+        // Its account is in another namespace.
+        spec.service_account_name = None;
+        spec.service_account = None;
+    }
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cluster.client.clone(), &namespace.name);
+    let dry = kube::api::PostParams { dry_run: true, ..Default::default() };
+    pods.create(&dry, &pod).await.context("the operator's pod in a restricted namespace")?;
+    namespace.discard().await
+}
+
+#[tokio::test]
+async fn deleting_a_gateway_ends_its_guests_wherever_they_are() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-leaving").await?;
+    let guests = cluster.namespace("e2e-left").await?;
+    kubectl(&["annotate", "namespace", "e2e-left", "containerssh.io/allow-gateways-from=e2e-leaving"])
+        .await?;
+    let key = fixture::key().await?;
+    let extra = json!({"backend": {"kubernetes": {"namespace": guests.name}}, "drain": {"timeout": "5s"}});
+    let gateway = Gateway::with_key(&namespace, "leaving", USER, &key.public, extra).await?;
+    gateway.ready().await?;
+    let login = Login::with_key(&gateway, USER, key).await?;
+    let mut live = login.spawn("echo up; cat")?;
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(live.stdout.take().context("piped")?));
+    ensure!(lines.next_line().await?.as_deref() == Some("up"), "no session");
+    gateway.delete().await?;
+    let left = guests.pods("containerssh_connection_id").await?;
+    ensure!(left.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()), "{} guests go on", left.len());
+    ensure!(children(&guests.name).await?.is_empty(), "left: {:?}", children(&guests.name).await?);
+    ensure!(!live.wait().await?.success(), "the session goes on");
+    guests.discard().await?;
+    namespace.discard().await
 }

@@ -16,6 +16,12 @@ pub struct Args {
     #[arg(long, env = "GATEWAY_IMAGE", value_parser = image)]
     gateway_image: String,
 
+    /// An image that an SSHGateway may name in spec.image (repeatable); with `*` at its end, every one that begins so.
+    /// An image is code that says of itself that it obeys: whoever may choose it may leave every policy behind.
+    /// Without this flag: none but --gateway-image.
+    #[arg(long = "allow-gateway-image", value_name = "IMAGE", value_parser = image)]
+    allowed_images: Vec<String>,
+
     /// What becomes of a gateway that no AuditPolicy covers: `baseline` lets it run with the settings of `--baseline`,
     /// `deny` keeps it from starting.
     #[arg(long, value_enum, default_value = "baseline")]
@@ -115,6 +121,8 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub gateway_image: String,
+    /// Other images that a gateway may name; `*` at the end stands for anything.
+    pub allowed_images: Vec<String>,
     pub fallback: Fallback,
     /// Sorted, without repetition; empty = all.
     pub watch_namespaces: Vec<Namespace>,
@@ -144,6 +152,7 @@ impl From<Args> for Settings {
         };
         Self {
             gateway_image: args.gateway_image,
+            allowed_images: args.allowed_images,
             fallback: Fallback {
                 no_policy: args.no_policy,
                 baseline: args.baseline.map_or_else(|| Fallback::default().baseline, |tier| *tier),
@@ -157,6 +166,17 @@ impl From<Args> for Settings {
             lease_namespace: args.lease_namespace.map(|namespace| namespace.0),
             identity: Identity { instance, namespace: args.pod_namespace.map(|namespace| namespace.0) },
         }
+    }
+}
+
+impl Settings {
+    /// Whether a gateway may run this image.
+    pub fn allows_image(&self, image: &str) -> bool {
+        image == self.gateway_image
+            || self.allowed_images.iter().any(|allowed| match allowed.strip_suffix('*') {
+                Some(begin) => image.starts_with(begin),
+                None => image == allowed,
+            })
     }
 }
 
@@ -197,6 +217,20 @@ mod tests {
             let error = parse(&["--gateway-image=g", &format!("--watch-namespace={bad}")]).unwrap_err();
             assert!(error.contains("1 to 63 of a-z"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn no_image_is_run_but_those_that_are_allowed() {
+        let plain = parse(&["--gateway-image=reg/gw:1"]).unwrap();
+        assert!(plain.allows_image("reg/gw:1") && !plain.allows_image("reg/gw:2"));
+        let more = parse(&[
+            "--gateway-image=reg/gw:1",
+            "--allow-gateway-image=mirror/gw@sha256:00",
+            "--allow-gateway-image=own/ssh/*",
+        ])
+        .unwrap();
+        assert!(more.allows_image("mirror/gw@sha256:00") && !more.allows_image("mirror/gw@sha256:001"));
+        assert!(more.allows_image("own/ssh/gw:7") && !more.allows_image("own/other:1"));
     }
 
     #[test]

@@ -25,9 +25,11 @@ use crate::{
     gather::{
         audit::{self, GuardedPolicy},
         pod_check::PodChecks,
+        pods::Watched,
         refs::Reader,
     },
     index::{Dirty, Name},
+    looks::Looks,
     metrics::Metrics,
 };
 
@@ -60,6 +62,9 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// For the gateways' `/status`.
     pub http: reqwest::Client,
+    /// The gateways' own pods.
+    pub pods: Watched,
+    pub looks: Looks,
     pub pod_checks: PodChecks,
     pub gateway_backoff: Backoff<Name>,
     pub policy_backoff: Backoff<Name>,
@@ -72,6 +77,14 @@ impl std::fmt::Debug for Context {
 }
 
 impl Context {
+    /// How often the gateway was marked: see [`Dirty::turn`].
+    pub fn turn(&self, gateway: &Name) -> u64 {
+        let responsible = |shard: &&Shard| {
+            shard.namespace.is_none() || shard.namespace.as_deref() == gateway.namespace.as_deref()
+        };
+        self.shards.iter().find(responsible).map_or(0, |shard| shard.dirty.turn(gateway))
+    }
+
     /// Metadata of a namespace; None = unknown, or no such namespace.
     pub fn namespace(&self, name: &str) -> Option<Arc<PartialObjectMeta<Namespace>>> {
         self.namespaces.get(&ObjectRef::new(name))
@@ -100,6 +113,10 @@ impl Context {
             gateways.iter().filter_map(|gateway| gateway.meta().uid.clone()).collect();
         self.applier.retain(&uids);
         self.pod_checks.retain(&names);
+        self.looks.retain(&names);
+        for shard in &self.shards {
+            shard.dirty.retain(|name| names.contains(name));
+        }
         self.gateway_backoff.retain(&names);
         let policies = self.policies.state();
         self.policy_backoff.retain(

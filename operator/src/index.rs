@@ -60,33 +60,61 @@ impl fmt::Display for Name {
 /// one object costs one reconcile, and a standby replica, which takes nothing out, holds at most every object.
 #[derive(Debug, Default)]
 pub struct Dirty {
-    waiting: Mutex<HashSet<Name>>,
+    marked: Mutex<Marked>,
     bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Marked {
+    waiting: HashSet<Name>,
+    /// How often each object was marked: what was found out before its last mark may be wrong.
+    turns: HashMap<Name, u64>,
+}
+
+impl Marked {
+    fn mark(&mut self, name: Name) {
+        let turn = self.turns.entry(name.clone()).or_default();
+        *turn = turn.wrapping_add(1);
+        self.waiting.insert(name);
+    }
 }
 
 impl Dirty {
     pub fn mark(&self, name: Name) {
-        lock(&self.waiting).insert(name);
+        lock(&self.marked).mark(name);
         self.bell.notify_one();
     }
 
     pub fn mark_all(&self, names: impl IntoIterator<Item = Name>) {
-        lock(&self.waiting).extend(names);
+        let mut marked = lock(&self.marked);
+        names.into_iter().for_each(|name| marked.mark(name));
+        drop(marked);
         self.bell.notify_one();
     }
 
     pub fn len(&self) -> usize {
-        lock(&self.waiting).len()
+        lock(&self.marked).waiting.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Differs from an earlier answer if the object was marked meanwhile.
+    pub fn turn(&self, name: &Name) -> u64 {
+        lock(&self.marked).turns.get(name).copied().unwrap_or_default()
+    }
+
+    /// Forgets the turns of every object for which `keep` is false and that does not wait.
+    pub fn retain(&self, keep: impl Fn(&Name) -> bool) {
+        let Marked { waiting, turns } = &mut *lock(&self.marked);
+        turns.retain(|name, _| keep(name) || waiting.contains(name));
+    }
+
     /// Everything marked since the last call; waits until there is something.
     async fn take(&self) -> HashSet<Name> {
         loop {
-            let batch = std::mem::take(&mut *lock(&self.waiting));
+            let batch = std::mem::take(&mut lock(&self.marked).waiting);
             if !batch.is_empty() {
                 return batch;
             }
@@ -229,6 +257,19 @@ mod tests {
         assert!(futures::poll!(stream.next()).is_pending());
         dirty.mark(Name::within("ns", "later"));
         assert_eq!(stream.next().await.unwrap().name, "later");
+    }
+
+    #[test]
+    fn a_mark_ends_what_was_known_of_its_object_and_of_no_other() {
+        let dirty = Dirty::default();
+        let (one, other) = (Name::within("ns", "one"), Name::within("ns", "other"));
+        let before = (dirty.turn(&one), dirty.turn(&other));
+        dirty.mark_all([one.clone()]);
+        assert_ne!(dirty.turn(&one), before.0);
+        assert_eq!(dirty.turn(&other), before.1);
+        let turn = dirty.turn(&one);
+        dirty.retain(|_| false);
+        assert_eq!(dirty.turn(&one), turn, "it still waits");
     }
 
     proptest! {

@@ -11,7 +11,7 @@
 //!   still obeys policies that come later.
 //! - **Sessions survive.** Nothing that the gateway can reload restarts a pod, and what is wrong with a new spec leaves
 //!   the last good one running.
-//! - **Idle means idle.** With nothing to do, the operator writes nothing.
+//! - **Idle means idle.** With nothing to do, the operator writes nothing, and asks the apiserver nothing ([`looks`]).
 
 pub mod admin;
 pub mod apply;
@@ -27,6 +27,7 @@ pub mod finding;
 pub mod gather;
 pub mod index;
 pub mod lease;
+pub mod looks;
 pub mod metrics;
 pub mod plan;
 pub mod prune;

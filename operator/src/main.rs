@@ -1,12 +1,14 @@
 //! The operator's process: crypto, flags, log, client, run, end.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
 use containerssh_log::LogSettings;
 use containerssh_operator::{
     args::{Args, Settings},
-    code, run,
+    code,
+    metrics::Metrics,
+    run,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +49,8 @@ async fn work(settings: Settings) -> anyhow::Result<()> {
         }
         on_signal.cancel();
     });
-    let client = run::client().await?;
+    let metrics = Arc::new(Metrics::default());
+    let client = run::client(Arc::clone(&metrics)).await?;
     tracing::info!(code = code::OPERATOR_STARTED, version = env!("CARGO_PKG_VERSION"), instance = %settings.identity.instance, "The operator starts");
-    Ok(run::run(settings, client, stop).await?)
+    Ok(run::run(settings, client, metrics, stop).await?)
 }

@@ -31,6 +31,11 @@ struct WriteLabel {
     verb: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MethodLabel {
+    method: &'static str,
+}
+
 /// The operator's instruments.
 #[derive(Debug)]
 pub struct Metrics {
@@ -45,6 +50,7 @@ pub struct Metrics {
     stalled: Family<KindLabel, Gauge>,
     excluded: Gauge,
     writes: Family<WriteLabel, Counter>,
+    requests: Family<MethodLabel, Counter>,
     leader: Gauge,
 }
 
@@ -93,6 +99,12 @@ impl Default for Metrics {
             "Write requests sent to the apiserver, by kind of object and verb",
             writes.clone(),
         );
+        let requests = Family::default();
+        registry.register(
+            "api_requests",
+            "Requests of any kind sent to the apiserver, by HTTP method; a watch is one, however long it lasts",
+            requests.clone(),
+        );
         let leader = Gauge::default();
         registry.register("leader", "1 while this replica leads", leader.clone());
         Self {
@@ -107,6 +119,7 @@ impl Default for Metrics {
             stalled,
             excluded,
             writes,
+            requests,
             leader,
         }
     }
@@ -130,6 +143,13 @@ impl Metrics {
 
     pub fn wrote(&self, kind: &'static str, verb: &'static str) {
         self.writes.get_or_create(&WriteLabel { kind, verb }).inc();
+    }
+
+    /// One request to the apiserver.
+    pub fn requested(&self, method: &str) {
+        let known = ["GET", "PATCH", "POST", "PUT", "DELETE"];
+        let method = known.into_iter().find(|known| *known == method).unwrap_or("other");
+        self.requests.get_or_create(&MethodLabel { method }).inc();
     }
 
     pub fn set_leader(&self, leading: bool) {
@@ -212,6 +232,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciled("SSHGateway", Duration::from_millis(3), Some("ApiServerTimeout"));
         metrics.set_leader(true);
+        metrics.requested("PATCH");
+        metrics.requested("BREW");
         let text = metrics.render().unwrap();
         assert!(text.contains("containerssh_operator_reconciles_total{kind=\"SSHGateway\"} 1"), "{text}");
         assert!(
@@ -219,6 +241,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("containerssh_operator_leader 1"), "{text}");
+        assert!(text.contains("api_requests_total{method=\"PATCH\"} 1"), "{text}");
+        assert!(text.contains("api_requests_total{method=\"other\"} 1"), "{text}");
         assert!(!text.contains("last_success_timestamp_seconds{"), "{text}");
         assert!(text.ends_with("# EOF\n"));
         metrics.reconciled("SSHGateway", Duration::from_millis(3), None);

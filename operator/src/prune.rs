@@ -44,6 +44,16 @@ pub async fn prune(
     Ok(surplus.len())
 }
 
+/// Deletes the workloads of a gateway that is being deleted: their pods drain.
+pub async fn stop(applier: &Applier, owner: &Owner) -> Result<(), Error> {
+    for (kind, seen) in applier.children().of(&owner.uid) {
+        if kind.is_workload() && seen.metadata.deletion_timestamp.is_none() {
+            applier.delete(kind, &seen.metadata, &owner.uid).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Deletes the children that stand in other namespaces, which no owner reference collects. Says whether any were
 /// left; their end is seen by the next call.
 pub async fn prune_elsewhere(applier: &Applier, owner: &Owner) -> Result<usize, Error> {

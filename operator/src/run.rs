@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use futures::{StreamExt, future::BoxFuture};
 use kube::{
     Client, Resource,
+    client::ClientBuilder,
     runtime::{
         applier,
         controller::{self, Action, ReconcileRequest},
@@ -13,6 +14,7 @@ use kube::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::{
     admin::{self, Readiness},
@@ -53,20 +55,28 @@ pub enum RunError {
     TaskEnded(&'static str),
 }
 
-/// A client for the cluster that `KUBECONFIG` names, or that this pod runs in.
-pub async fn client() -> Result<Client, RunError> {
+/// A client for the cluster that `KUBECONFIG` names, or that this pod runs in; it counts what it asks.
+pub async fn client(metrics: Arc<Metrics>) -> Result<Client, RunError> {
     let mut config = kube::Config::infer().await.map_err(Box::new)?;
     // kube would repeat a refused call fifteen times, up to 1000 s apart; here every object has a backoff of its own.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    Ok(Client::try_from(config)?)
+    let counted = MapRequestLayer::new(move |request: http::Request<kube::client::Body>| {
+        metrics.requested(request.method().as_str());
+        request
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&counted).build())
 }
 
 /// Runs until `stop`, or until the lease is lost.
-pub async fn run(settings: Settings, client: Client, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let health = listen(settings.health_addr, "--health-addr").await?;
     let metrics_listener = listen(settings.metrics_addr, "--metrics-addr").await?;
-    let metrics = Arc::new(Metrics::default());
     let ready = Readiness::default();
 
     // The servers outlive the reconciles: a probe that fails during the shutdown would only confuse.
@@ -156,6 +166,7 @@ async fn synced(context: &Context) {
         let _ = shard.gateways.wait_until_ready().await;
     }
     context.applier.children().wait_until_ready().await;
+    context.pods.wait_until_ready().await;
 }
 
 async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {

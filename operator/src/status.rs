@@ -124,6 +124,8 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
         desired: replicas.desired,
         ready: replicas.ready,
         updated: replicas.updated,
+        draining: count(facts.pods.leaving()),
+        draining_sessions: count(facts.pods.leaving_sessions()),
     });
     status.sessions = sessions(facts.pods);
     let selector: Vec<String> =
@@ -155,7 +157,11 @@ impl Conditions<'_> {
 /// None when pods are ready and none of them can be asked: a zero would be a lie.
 fn sessions(pods: &Pods) -> Option<i32> {
     let silent = pods.0.iter().any(|pod| pod.ready) && pods.0.iter().all(|pod| pod.report.is_none());
-    (!silent).then(|| i32::try_from(pods.sessions()).unwrap_or(i32::MAX))
+    if silent { None } else { count(pods.sessions()) }
+}
+
+fn count(number: u64) -> Option<i32> {
+    Some(i32::try_from(number).unwrap_or(i32::MAX))
 }
 
 fn joined<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {

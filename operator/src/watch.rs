@@ -43,10 +43,29 @@ pub async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
+    follow_part(api, config, writer, |_| {}, label, stop, on_touched).await;
+}
+
+/// The same, keeping only the part of each object that `slim` leaves.
+pub async fn follow_part<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: Writer<K>,
+    slim: fn(&mut K),
+    label: String,
+    stop: CancellationToken,
+    on_touched: impl FnMut(Touched<'_, K>),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
     let events = watcher::watcher(api, config)
         .default_backoff()
         // Nothing here reads managedFields, and they are most of an object's metadata.
-        .modify(|object| object.meta_mut().managed_fields = None)
+        .modify(move |object| {
+            object.meta_mut().managed_fields = None;
+            slim(object);
+        })
         .reflect(writer);
     tell(events, label, stop, on_touched).await;
 }

@@ -6,6 +6,7 @@
 //! | AuditPolicy | itself, every gateway and every policy: what it covered before is not known any more |
 //! | Namespace | the gateways in it, those whose pods run in it, every policy |
 //! | children, by label | their gateway |
+//! | gateway pods, by label | their gateway |
 //! | Secret, ConfigMap (metadata) | the gateways that refer to it; if a policy does, every gateway and policy |
 
 use std::{
@@ -19,7 +20,7 @@ use containerssh_crds::{
     conditions::{AUDIT_POLICY_RESOLVED, is_true},
 };
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ObjectMeta, PartialObjectMeta},
@@ -47,8 +48,9 @@ use crate::{
         refs::{self, Reader},
     },
     index::{Dirty, Kind, Name, References},
+    looks::Looks,
     metrics::Metrics,
-    watch::{Touched, follow},
+    watch::{Touched, follow, follow_part},
 };
 
 /// A running watch; ends with the operator.
@@ -132,6 +134,12 @@ pub fn open(
             watches.push(watch);
         }
     }
+    let mut gateway_pods = pods::Watched::default();
+    for scope in &scopes {
+        let (store, watch) = watch_pods(&client, scope.as_deref(), stop, marks.clone());
+        gateway_pods.add(store);
+        watches.push(watch);
+    }
     let about = Referred {
         marks: marks.clone(),
         references: Arc::clone(&references),
@@ -154,6 +162,8 @@ pub fn open(
         reader: Reader::new(client.clone()),
         events: Events::new(client.clone(), &settings.identity.instance),
         http: pods::http_client()?,
+        pods: gateway_pods,
+        looks: Looks::default(),
         pod_checks: PodChecks::default(),
         gateway_backoff: Backoff::default(),
         policy_backoff: Backoff::default(),
@@ -379,6 +389,28 @@ fn watch_children(
     };
     let config = watcher::Config::default().labels(SELECTOR);
     (store, Box::pin(follow(api, config, writer, kind.as_str().to_owned(), stop.clone(), on_touched)))
+}
+
+/// Pods change as they start, become ready and leave; each of these is news of their gateway.
+fn watch_pods(
+    client: &Client,
+    scope: Option<&str>,
+    stop: &CancellationToken,
+    marks: Marks,
+) -> (Store<Pod>, Watch) {
+    let (store, writer) = reflector::store::<Pod>();
+    let on_touched = move |touched: Touched<'_, Pod>| match touched {
+        Touched::Changed(pod) | Touched::Deleted(pod) => {
+            if let Some(gateway) = pods::parent(pod) {
+                marks.gateway(gateway);
+            }
+        }
+        Touched::Relisted => marks.gateways(|_| true),
+    };
+    let api: Api<Pod> = api_in(client, scope);
+    let config = watcher::Config::default().labels(pods::SELECTOR);
+    let watch = follow_part(api, config, writer, pods::slim, "Pod".to_owned(), stop.clone(), on_touched);
+    (store, Box::pin(watch))
 }
 
 /// What a watch of Secrets or ConfigMaps needs to find those that are concerned.

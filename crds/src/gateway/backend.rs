@@ -94,7 +94,7 @@ pub struct KubernetesBackend {
 
 choice! {
     /// What gets a pod.
-    #[derive(Default)]
+    #[derive(Default, PartialOrd, Ord)]
     pub enum ConnectionMode {
         /// Each SSH connection.
         #[default]

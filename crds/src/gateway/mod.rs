@@ -2,6 +2,7 @@
 
 mod authentication;
 mod backend;
+mod security;
 mod ssh;
 mod status;
 mod workload;
@@ -18,11 +19,13 @@ pub use self::{
         Backend, CONSENT_ANNOTATION, ConnectionMode, KubernetesBackend, PodSpecDocument, PodTemplate,
         Timeouts, namespace_consents,
     },
-    ssh::{ConnectionLimits, KeepAlive, Ssh},
+    security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
+    ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, Ssh},
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
-        Drain, ExternalTrafficPolicy, GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch,
-        PullPolicy, Service, ServiceType, TemplateMetadata, WorkloadTemplate,
+        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewaySpool, Log,
+        LogFormat, LogLevel, NetworkPolicySwitch, PullPolicy, Service, ServiceType, TemplateMetadata,
+        VolumeDocument, WorkloadTemplate,
     },
 };
 use crate::{AuditTier, SpoolDemand, defaults};
@@ -98,6 +101,8 @@ use crate::{AuditTier, SpoolDemand, defaults};
         .message("metadata.name: begin with a letter and use only a-z, 0-9 and '-', because a Service gets this name")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.ssh) && has(self.ssh.penalties) && has(self.service) && has(self.service.externalTrafficPolicy) && self.service.externalTrafficPolicy == 'Cluster')")
+    .message("ssh.penalties need the users' own addresses, which service.externalTrafficPolicy: Cluster hides: one offender would lock everybody out"))]
 pub struct SSHGatewaySpec {
     /// Number of gateway pods. An autoscaler may own it through the scale subresource; leave it out of the
     /// manifest then. Default: 2.
@@ -132,6 +137,10 @@ pub struct SSHGatewaySpec {
     /// Where sessions run.
     pub backend: Backend,
 
+    /// What users may do once they are let in. Where an AuditPolicy allows less, that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<Security>,
+
     /// What this gateway asks of its audit. Where an AuditPolicy enforces a field, only a stricter wish
     /// counts; status.audit.effective shows the result.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,6 +165,10 @@ pub struct SSHGatewaySpec {
     /// The NetworkPolicy around the gateway pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicySwitch>,
+
+    /// How many of the gateway pods may go away at a time when nodes are drained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_disruption_budget: Option<DisruptionBudget>,
 }
 
 fn default_replicas() -> i32 {

@@ -31,6 +31,74 @@ pub struct Ssh {
     /// How much clients may use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<ConnectionLimits>,
+
+    /// Ciphers, key exchanges and message authentication codes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Algorithms>,
+
+    /// Makes addresses wait whose logins keep failing, as OpenSSH's PerSourcePenalties does; {} takes all its
+    /// defaults. Only where the gateway sees its users' own addresses: behind a balancer that hides them, one
+    /// offender would lock everybody out. Default: nobody waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub penalties: Option<Penalties>,
+}
+
+/// Ciphers, key exchanges and message authentication codes.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Algorithms {
+    /// Modern is what clients of the last ten years speak, safe against quantum computers where the client is.
+    /// Compatible adds NIST's curves and older codes, for clients that know nothing else. NIST offers only
+    /// algorithms that NIST approves. None has a known weakness. Default: Modern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<AlgorithmProfile>,
+}
+
+choice! {
+    /// A choice of algorithms.
+    #[derive(Default)]
+    pub enum AlgorithmProfile {
+        /// What clients of the last ten years speak.
+        #[default]
+        Modern,
+        /// And what older ones do.
+        Compatible,
+        /// What NIST approves.
+        NIST,
+    }
+}
+
+/// How long addresses wait whose logins keep failing.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Penalties {
+    /// For a connection whose credentials were rejected. Default: 5s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_fail: Option<Span>,
+
+    /// For a connection that nobody tried to log in on. Default: 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_auth: Option<Span>,
+
+    /// For a connection that used up loginGraceTime. Default: 10s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grace_exceeded: Option<Span>,
+
+    /// From this sum on an address waits. Default: 15s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<Span>,
+
+    /// The longest that an address waits. Default: 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<Span>,
+
+    /// Networks that never wait, such as 10.0.0.0/8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(network, isCIDR(network))")
+        .message("write networks as in 10.0.0.0/8 or 2001:db8::/32"))]
+    pub exempt: Vec<String>,
 }
 
 /// Requests that clients must answer.
@@ -55,6 +123,11 @@ pub struct ConnectionLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: Option<i32>,
+
+    /// Connections at a time to one gateway pod that nobody has logged in on yet. Default: 1024.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub unauthenticated: Option<i32>,
 
     /// Connections at a time from one address to one gateway pod; 0 for no limit. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]

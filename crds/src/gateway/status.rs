@@ -62,6 +62,12 @@ pub struct ReplicaStatus {
     pub ready: i32,
     /// How many run the newest template.
     pub updated: i32,
+    /// How many were told to stop and wait for their sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<i32>,
+    /// Sessions that those still carry, as far as they say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining_sessions: Option<i32>,
 }
 
 /// The audit that applies to a gateway.

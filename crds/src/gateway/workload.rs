@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Affinity, Toleration};
+use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Size, Span, SpoolMedium, schema};
+use crate::{NameRef, Size, Span, SpoolMedium, schema};
 
 choice! {
     /// When an image is pulled.
@@ -27,6 +27,10 @@ choice! {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.externalTrafficPolicy) || (has(self.type) && self.type != 'ClusterIP')")
     .message("externalTrafficPolicy goes with type: LoadBalancer or NodePort only"))]
+#[x_kube(validation = Rule::new("!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')")
+    .message("nodePort goes with type: LoadBalancer or NodePort only"))]
+#[x_kube(validation = Rule::new("!(has(self.loadBalancerClass) || has(self.loadBalancerSourceRanges)) || (has(self.type) && self.type == 'LoadBalancer')")
+    .message("loadBalancerClass and loadBalancerSourceRanges go with type: LoadBalancer only"))]
 pub struct Service {
     /// ClusterIP is reachable within the cluster, NodePort on every node, LoadBalancer by the cloud's load
     /// balancer. Default: ClusterIP.
@@ -47,6 +51,24 @@ pub struct Service {
     /// gateway pod. Cluster hides them behind a node's. Default: Local.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<ExternalTrafficPolicy>,
+
+    /// Port on every node. Default: one that the cluster chooses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub node_port: Option<i32>,
+
+    /// Which of the cluster's load balancers. Cannot change. Default: the cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub load_balancer_class: Option<String>,
+
+    /// Networks from which the load balancer takes connections, such as 192.0.2.0/24. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(network, isCIDR(network))")
+        .message("write networks as in 192.0.2.0/24 or 2001:db8::/32"))]
+    pub load_balancer_source_ranges: Vec<String>,
 }
 
 choice! {
@@ -190,6 +212,89 @@ pub struct WorkloadTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     pub service_account_annotations: BTreeMap<String, String>,
+
+    /// Environment variables of the gateway. Those that would decide where records go, and whom the gateway
+    /// trusts, are not the team's: names that begin with AWS_, SSL_CERT_, POD_ or GATEWAY_ or end in _PROXY.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(validation = Rule::new("self.all(e, !e.name.matches('^(AWS_|SSL_CERT_|POD_|GATEWAY_|NODE_NAME$)') && !e.name.matches('(?i)_PROXY$'))")
+        .message("names that begin with AWS_, SSL_CERT_, POD_ or GATEWAY_ or end in _PROXY would decide where records go: they are not the team's"))]
+    pub env: Vec<EnvironmentVariable>,
+
+    /// Volumes of the pods, beside those of the operator; see kubectl explain pod.spec.volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::volumes")]
+    pub volumes: Vec<VolumeDocument>,
+
+    /// Where the gateway sees these volumes: below /mnt, so that nothing of its own is hidden.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["mountPath".into()]))]
+    pub volume_mounts: Vec<ExtraMount>,
+
+    /// How the pods spread over nodes. Default: over nodes and zones, as a preference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+
+    /// Secrets in the gateway's namespace with credentials for the registry of the gateway's image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub image_pull_secrets: Vec<NameRef>,
+
+    /// Runtime class of the pods. Default: the cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub runtime_class_name: Option<String>,
+}
+
+/// An environment variable with a plain value.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentVariable {
+    /// Its name.
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// Its value.
+    #[schemars(length(max = 4096))]
+    pub value: String,
+}
+
+/// A volume, kept as written: see [`crate::PodSpecDocument`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VolumeDocument(pub serde_json::Map<String, serde_json::Value>);
+
+/// Where the gateway sees a volume.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtraMount {
+    /// Name of one of the volumes.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Directory below /mnt.
+    #[schemars(length(max = 1024), regex(pattern = r"^/mnt(/[-_A-Za-z0-9][-._A-Za-z0-9]*)+$"))]
+    pub mount_path: String,
+    /// Whether the gateway may only read. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+}
+
+/// The PodDisruptionBudget of the gateway pods.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisruptionBudget {
+    /// Whether the operator makes one. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+
+    /// How many gateway pods a drain of nodes may end at a time. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_unavailable: Option<i32>,
 }
 
 /// Labels and annotations.
@@ -208,10 +313,21 @@ pub struct TemplateMetadata {
 }
 
 /// The NetworkPolicy around the gateway pods.
-#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.enabled || !has(self.sources)")
+    .message("sources go with enabled: true only"))]
 pub struct NetworkPolicySwitch {
     /// Whether the operator makes one: in on the SSH and metrics ports, out to DNS, the API server, the
     /// storage and the webhooks. Default without networkPolicy: true.
     pub enabled: bool,
+
+    /// Networks whose users may connect, such as 10.0.0.0/8. Pods within the cluster are known by their own
+    /// addresses. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(network, isCIDR(network))")
+        .message("write networks as in 10.0.0.0/8 or 2001:db8::/32"))]
+    pub sources: Vec<String>,
 }

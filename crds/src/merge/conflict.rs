@@ -182,8 +182,8 @@ fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item =
     let lock = wish.object_lock.unwrap_or_default();
     let locked = effective.object_lock.unwrap_or_default();
     let told = |target: &EventTarget| effective.events.iter().any(|events| events.target == *target);
-    let subsystems = wish.allow.as_ref().and_then(|allow| allow.subsystems.as_ref());
-    let admitted = effective.allow.subsystems.as_ref();
+    let wished = wish.allow.clone().unwrap_or_default();
+    let admitted = &effective.allow;
     [
         ("format", differs(wish.format, &effective.format)),
         ("intercept.stdin", differs(recorded(intercept.stdin), &effective.intercept.stdin)),
@@ -233,13 +233,15 @@ fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item =
             "sessions.idleTimeout",
             sessions.idle_timeout.is_some() && sessions.idle_timeout != effective.sessions.idle_timeout,
         ),
-        (
-            "allow.subsystems",
-            subsystems.is_some_and(|wished| {
-                admitted.is_some_and(|admitted| wished.iter().any(|name| !admitted.contains(name)))
-            }),
-        ),
+        ("allow.subsystems", exceeds(wished.subsystems.as_ref(), admitted.subsystems.as_ref())),
+        ("allow.forwarding", exceeds(wished.forwarding.as_ref(), admitted.forwarding.as_ref())),
+        ("allow.modes", exceeds(wished.modes.as_ref(), admitted.modes.as_ref())),
     ]
     .into_iter()
     .filter_map(|(path, refused)| refused.then_some(path))
+}
+
+/// Whether a wish names what is not admitted.
+fn exceeds<T: PartialEq>(wished: Option<&Vec<T>>, admitted: Option<&Vec<T>>) -> bool {
+    matches!((wished, admitted), (Some(wished), Some(admitted)) if wished.iter().any(|item| !admitted.contains(item)))
 }

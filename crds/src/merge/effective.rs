@@ -179,9 +179,7 @@ impl EffectiveAudit {
         let longer = |now: Option<crate::Span>, before: Option<crate::Span>| {
             before.is_some_and(|before| now.is_none_or(|now| now > before))
         };
-        let admits_more = before.allow.subsystems.as_ref().is_some_and(|before| {
-            self.allow.subsystems.as_ref().is_none_or(|now| now.iter().any(|name| !before.contains(name)))
-        });
+        let (now, earlier) = (&self.allow, &before.allow);
         let lock = |effective: &Self| effective.object_lock.unwrap_or_default();
         let (locked, locked_before) = (lock(self), lock(before));
         let told = |target: &EventTarget| self.events.iter().any(|now| now.target == *target);
@@ -201,12 +199,19 @@ impl EffectiveAudit {
             ("onFailure", self.on_failure < before.on_failure),
             ("sessions.maxDuration", longer(self.sessions.max_duration, before.sessions.max_duration)),
             ("sessions.idleTimeout", longer(self.sessions.idle_timeout, before.sessions.idle_timeout)),
-            ("allow.subsystems", admits_more),
+            ("allow.subsystems", admits_more(now.subsystems.as_ref(), earlier.subsystems.as_ref())),
+            ("allow.forwarding", admits_more(now.forwarding.as_ref(), earlier.forwarding.as_ref())),
+            ("allow.modes", admits_more(now.modes.as_ref(), earlier.modes.as_ref())),
         ]
         .into_iter()
         .filter_map(|(path, relaxed)| relaxed.then_some(path))
         .collect()
     }
+}
+
+/// Whether a list admits what an earlier one did not; absence admits everything.
+fn admits_more<T: PartialEq>(now: Option<&Vec<T>>, before: Option<&Vec<T>>) -> bool {
+    before.is_some_and(|before| now.is_none_or(|now| now.iter().any(|item| !before.contains(item))))
 }
 
 /// JSON with sorted keys. Not left to the map type, whose order depends on a feature that any crate of a

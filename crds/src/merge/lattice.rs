@@ -20,8 +20,8 @@ fn shorter(a: Option<Span>, b: Option<Span>) -> Option<Span> {
 }
 
 /// What is in both lists, sorted; absence admits everything.
-fn in_both(a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
-    let set = |list: &Vec<String>| list.iter().cloned().collect::<BTreeSet<_>>();
+fn in_both<T: Ord + Clone>(a: Option<&Vec<T>>, b: Option<&Vec<T>>) -> Option<Vec<T>> {
+    let set = |list: &Vec<T>| list.iter().cloned().collect::<BTreeSet<_>>();
     let list = match (a.map(set), b.map(set)) {
         (Some(a), Some(b)) => a.intersection(&b).cloned().collect(),
         (a, b) => a.or(b)?,
@@ -59,7 +59,7 @@ pub(super) fn join_all<'a>(tiers: impl Iterator<Item = &'a AuditTier>) -> AuditT
 trait Combine: Copy {
     fn ordered<T: Ord>(self, a: Option<T>, b: Option<T>) -> Option<T>;
     fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span>;
-    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>>;
+    fn list<T: Ord + Clone>(self, a: Option<&Vec<T>>, b: Option<&Vec<T>>) -> Option<Vec<T>>;
     fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T>;
 }
 
@@ -72,7 +72,7 @@ impl Combine for Join {
     fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span> {
         shorter(a, b)
     }
-    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
+    fn list<T: Ord + Clone>(self, a: Option<&Vec<T>>, b: Option<&Vec<T>>) -> Option<Vec<T>> {
         in_both(a, b)
     }
     fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T> {
@@ -89,7 +89,7 @@ impl Combine for Or {
     fn limit(self, a: Option<Span>, b: Option<Span>) -> Option<Span> {
         a.and_then(Span::nonzero).or(b)
     }
-    fn list(self, a: Option<&Vec<String>>, b: Option<&Vec<String>>) -> Option<Vec<String>> {
+    fn list<T: Ord + Clone>(self, a: Option<&Vec<T>>, b: Option<&Vec<T>>) -> Option<Vec<T>> {
         in_both(a.or(b), None)
     }
     fn set<T: Clone + Serialize>(self, a: &[T], b: &[T]) -> Vec<T> {
@@ -144,6 +144,8 @@ fn fieldwise(a: &AuditTier, b: &AuditTier, how: impl Combine) -> AuditTier {
         }),
         allow: group(allow.as_ref(), b.allow.as_ref(), |a, b| Allow {
             subsystems: how.list(a.subsystems.as_ref(), b.subsystems.as_ref()),
+            forwarding: how.list(a.forwarding.as_ref(), b.forwarding.as_ref()),
+            modes: how.list(a.modes.as_ref(), b.modes.as_ref()),
         }),
     }
 }
@@ -174,6 +176,7 @@ pub(super) fn stated(tier: &AuditTier) -> impl Iterator<Item = &'static str> + u
     let spool = tier.spool.unwrap_or_default();
     let sessions = tier.sessions.unwrap_or_default();
     let lock = tier.object_lock.unwrap_or_default();
+    let allow = tier.allow.as_ref();
     [
         ("format", tier.format.is_some()),
         ("formatVersion", tier.format_version.is_some()),
@@ -191,7 +194,9 @@ pub(super) fn stated(tier: &AuditTier) -> impl Iterator<Item = &'static str> + u
         ("events", !tier.events.is_empty()),
         ("sessions.maxDuration", sessions.max_duration.is_some()),
         ("sessions.idleTimeout", sessions.idle_timeout.is_some()),
-        ("allow.subsystems", tier.allow.as_ref().is_some_and(|allow| allow.subsystems.is_some())),
+        ("allow.subsystems", allow.is_some_and(|allow| allow.subsystems.is_some())),
+        ("allow.forwarding", allow.is_some_and(|allow| allow.forwarding.is_some())),
+        ("allow.modes", allow.is_some_and(|allow| allow.modes.is_some())),
     ]
     .into_iter()
     .chain(demands(tier).map(|(path, demand)| (path, demand.is_some())))

@@ -5,8 +5,8 @@ use proptest::{option, prelude::*, sample::Index};
 
 use super::*;
 use crate::{
-    Allow, EventSyslog, EventTarget, Intercept, LockMode, NameRef, ObjectLock, S3Storage, SessionLimits,
-    Signing, Size, Span, Storage,
+    Allow, ConnectionMode, EventSyslog, EventTarget, Forwarding, Intercept, LockMode, NameRef, ObjectLock,
+    S3Storage, SessionLimits, Signing, Size, Span, Storage,
 };
 
 fn span() -> impl Strategy<Value = Span> {
@@ -97,6 +97,21 @@ fn signing() -> impl Strategy<Value = Signing> {
     "[ab]".prop_map(|name| Signing { secret_ref: NameRef { name } })
 }
 
+fn allow() -> impl Strategy<Value = Allow> {
+    use proptest::sample::subsequence;
+    let forwarding = vec![Forwarding::Direct, Forwarding::Reverse, Forwarding::X11];
+    (
+        option::of(subsequence(vec!["a", "b", "c"], 0..=3)),
+        option::of(subsequence(forwarding, 0..=3)),
+        option::of(subsequence(vec![ConnectionMode::Connection], 0..=1)),
+    )
+        .prop_map(|(subsystems, forwarding, modes)| Allow {
+            subsystems: subsystems.map(|names| names.into_iter().map(str::to_owned).collect()),
+            forwarding,
+            modes,
+        })
+}
+
 prop_compose! {
     fn tier_fields()(
         format in option::of(prop_oneof![
@@ -109,15 +124,13 @@ prop_compose! {
         spool in option::of(spool()),
         on_failure in option::of(prop_oneof![Just(OnFailure::Allow), Just(OnFailure::Deny)]),
         sessions in option::of((option::of(span()), option::of(span()))),
-        subsystems in option::of(option::of(proptest::sample::subsequence(vec!["a", "b", "c"], 0..=3))),
+        allow in option::of(allow()),
     ) -> AuditTier {
         let (object_lock, encrypt_to, signing, events) = protection;
         AuditTier {
             format, format_version, intercept, storage, object_lock, encrypt_to, signing, spool, on_failure, events,
             sessions: sessions.map(|(max_duration, idle_timeout)| SessionLimits { max_duration, idle_timeout }),
-            allow: subsystems.map(|subsystems| Allow {
-                subsystems: subsystems.map(|names| names.into_iter().map(str::to_owned).collect()),
-            }),
+            allow,
         }
     }
 }

@@ -28,8 +28,8 @@ pub use self::{
     },
     selection::matches,
     tier::{
-        Allow, AuditFormat, AuditTier, Demand, Durability, Intercept, OnFailure, OnFull, SessionLimits,
-        SpoolDemand, SpoolMedium,
+        Allow, AuditFormat, AuditTier, Demand, Durability, Forwarding, Intercept, OnFailure, OnFull,
+        SessionLimits, SpoolDemand, SpoolMedium,
     },
 };
 use crate::schema;

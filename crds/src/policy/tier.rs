@@ -10,7 +10,7 @@ use super::{
     protection::{ObjectLock, Signing},
     s3::Storage,
 };
-use crate::{Size, Span};
+use crate::{ConnectionMode, Size, Span};
 
 /// Demands on the audit. Whatever is absent is not demanded.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -228,4 +228,35 @@ pub struct Allow {
     #[schemars(length(max = 16), inner(length(min = 1, max = 64), regex(pattern = "^[!-~]+$")))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub subsystems: Option<Vec<String>>,
+
+    /// Kinds of forwarding that users may ask for; [] allows none. Direct is ssh -L, Reverse is ssh -R, DirectSocket
+    /// and ReverseSocket are the same with Unix sockets, X11 is ssh -X. Default: all that the gateway offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub forwarding: Option<Vec<Forwarding>>,
+
+    /// Values of a gateway's backend.kubernetes.mode that are allowed; a gateway of another mode runs nothing for
+    /// anybody. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub modes: Option<Vec<ConnectionMode>>,
+}
+
+choice! {
+    /// A kind of forwarding.
+    #[derive(PartialOrd, Ord)]
+    pub enum Forwarding {
+        /// From the user to a port that the session's pod reaches.
+        Direct,
+        /// From a port of the session's pod to the user.
+        Reverse,
+        /// From the user to a Unix socket in the session's pod.
+        DirectSocket,
+        /// From a Unix socket in the session's pod to the user.
+        ReverseSocket,
+        /// From X11 programs to the user's display.
+        X11,
+    }
 }

@@ -30,13 +30,13 @@ use crate::{
     error::{Error, within},
     events::Happening,
     gather::{
-        self, Gathered,
-        audit::Resolved,
+        self, Gathered, guests,
         observed::{self, Replicas},
         pods,
     },
     index::Name,
-    plan::{self, Audit, Plan, PlanError, config},
+    looks::Look,
+    plan::{self, Audit, Plan, PlanError, config, workload},
     prune,
     status::{self, Facts},
 };
@@ -46,6 +46,8 @@ pub const KIND: &str = "SSHGateway";
 const FINALIZER: &str = "containerssh.io/children";
 /// While something is under way, pods are asked this often how far they are.
 const POLL_CHANGING: Duration = Duration::from_secs(15);
+/// A node takes some time beyond a pod's grace period to say that the pod is gone.
+const NODE_LAG: Duration = Duration::from_secs(60);
 /// Sessions are counted this often.
 const POLL_STEADY: Duration = Duration::from_secs(60);
 const POLL_JITTER: f64 = 0.2;
@@ -83,9 +85,36 @@ async fn reconcile_unbounded(
     }
 }
 
-/// A gateway that is wanted.
+/// A gateway that is wanted: a full look if anything it depends on has changed, else only its pods are asked.
 async fn keep(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Result<Action, Error> {
+    // Read before anything else: a mark that comes while we look makes the look an old one.
+    let turn = context.turn(&owner.name);
     let known = introduce(context, gateway, owner).await?;
+    let look = match context.looks.current(&owner.name, turn, &owner.uid, &status::now()) {
+        Some(look) => look,
+        None => {
+            let look = look_at(context, gateway, owner).await?;
+            context.looks.keep(owner.name.clone(), turn, look)
+        }
+    };
+    let pods = pods::gather(&context.http, context.pods.of(&owner.name)).await;
+    let facts = Facts {
+        generation: look.generation,
+        owner,
+        findings: &look.findings,
+        audit: look.resolved.as_ref().map(|resolved| (resolved.status(), resolved.conflicts())),
+        replicas: look.replicas,
+        pods: &pods,
+        address: look.address.clone(),
+        fingerprints: look.fingerprints.clone(),
+    };
+    let next = status::gateway(&known, facts, &status::now());
+    publish(context, gateway, owner, &known, &next).await?;
+    Ok(requeue(&next, look.next_expiry()))
+}
+
+/// Gathers, plans, applies and prunes.
+async fn look_at(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Result<Look, Error> {
     let gathered = gather::gather(context, gateway, owner).await?;
     let Gathered { mut findings, resolved, audit, host_keys, inputs } = gathered;
     let plan = match inputs.as_ref().map(plan::plan) {
@@ -116,22 +145,15 @@ async fn keep(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Re
             }
         }
     }
-    let pods =
-        pods::gather(&context.client, &context.http, owner.namespace(), &owner.selector_labels()).await?;
-    let address = observed::address(&context.client, owner).await?;
-    let facts = Facts {
+    Ok(Look {
+        uid: owner.uid.clone(),
         generation: gateway.metadata.generation,
-        owner,
-        findings: &findings,
-        audit: resolved.as_ref().map(|resolved| (resolved.status(), resolved.conflicts())),
+        findings,
+        resolved,
         replicas,
-        pods: &pods,
-        address,
+        address: observed::address(&context.client, owner).await?,
         fingerprints: host_keys.map(|keys| keys.fingerprints),
-    };
-    let next = status::gateway(&known, facts, &status::now());
-    publish(context, gateway, owner, &known, &next).await?;
-    Ok(requeue(&next, resolved.as_ref().and_then(Resolved::next_expiry)))
+    })
 }
 
 /// Poll soon while anything is under way or wrong; the watches tell of most changes anyway.
@@ -255,14 +277,30 @@ async fn set_finalizer(
     }
 }
 
-/// A gateway on its way out. Its own namespace is the garbage collector's; here go the children elsewhere.
+/// A gateway on its way out. What stands in its own namespace is the garbage collector's, unless more stands elsewhere:
+/// then its pods have to end first, since the rights with which they end their guests stand there, and no owner
+/// reference reaches those guests.
 async fn clean_up(context: &Context, gateway: &SSHGateway, owner: &Owner) -> Result<Action, Error> {
     if !gateway.finalizers().iter().any(|finalizer| finalizer == FINALIZER) {
         return Ok(Action::await_change());
     }
+    prune::stop(&context.applier, owner).await?;
+    if !context.pods.of(&owner.name).is_empty() && !overdue(gateway) {
+        return Ok(Action::requeue(jittered(POLL_CHANGING, POLL_JITTER)));
+    }
+    guests::end(&context.client, owner, plan::pods_namespace(gateway, owner)).await?;
     set_finalizer(context, gateway, owner, false).await?;
     tracing::info!(code = code::OPERATOR_CLEANED_UP, object = %owner.name, "A gateway's objects in other namespaces are being deleted");
     Ok(Action::requeue(jittered(POLL_CHANGING, POLL_JITTER)))
+}
+
+/// Whether the pods of a gateway that is being deleted have had all their time: a node that is gone must not keep the
+/// gateway for ever.
+fn overdue(gateway: &SSHGateway) -> bool {
+    let Some(since) = &gateway.metadata.deletion_timestamp else { return false };
+    let passed = status::now().0.duration_since(since.0);
+    let grace = workload::grace_period(&gateway.spec).saturating_add(NODE_LAG);
+    Duration::try_from(passed).is_ok_and(|passed| passed > grace)
 }
 
 /// Makes the last good configuration of a gateway obey the audit that applies now. Without this, a team could

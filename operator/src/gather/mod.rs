@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod audit_keys;
+pub mod guests;
 pub mod hostkeys;
 pub mod observed;
 pub mod pod_check;
@@ -45,6 +46,15 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
     let may_enter = admitted.is_none();
     findings.extend(admitted);
 
+    findings.extend(image_admitted(context, gateway));
+
+    let volumes = match pod_check::known_volumes(gateway) {
+        Ok(volumes) => volumes,
+        Err(finding) => {
+            findings.push(finding);
+            Vec::new()
+        }
+    };
     let pod = match pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec) {
         Ok(pod) => Some(pod),
         Err(finding) => {
@@ -58,6 +68,7 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
     }
 
     let (resolved, audit) = audit_of(context, gateway, owner, &mut findings).await?;
+    findings.extend(resolved.as_ref().and_then(|resolved| mode_allowed(gateway, resolved)));
 
     findings.extend(refs::authorized_keys(&context.reader, gateway, owner).await?);
     let authentication = &gateway.spec.authentication;
@@ -84,6 +95,7 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
             default_image: context.settings.gateway_image.clone(),
             operator_namespace: context.operator_namespace.clone(),
             pod,
+            volumes,
             audit: audit.clone(),
             host_keys: host_keys.clone(),
             password,
@@ -129,6 +141,31 @@ pub async fn audit_of(
             Ok((Some(resolved), None))
         }
     }
+}
+
+/// A finding if the policies allow no gateway of this execution model. What runs is kept from running programs by the
+/// configuration that the policies impose.
+fn mode_allowed(gateway: &SSHGateway, resolved: &Resolved) -> Option<Finding> {
+    let allowed = resolved.merged.effective.allow.modes.as_ref()?;
+    let mode = gateway.spec.backend.kubernetes.mode.unwrap_or_default();
+    (!allowed.contains(&mode)).then(|| {
+        let message = format!(
+            "backend.kubernetes.mode: {mode:?} is not allowed by {}, which allows {allowed:?}; choose one of those, or ask whoever may edit AuditPolicies",
+            resolved.merged.policy()
+        );
+        Finding::new(Subject::Accepted, Reason::Invalid, message)
+    })
+}
+
+/// A finding if the gateway names an image that nobody allowed: it could run anything, recorded or not.
+fn image_admitted(context: &Context, gateway: &SSHGateway) -> Option<Finding> {
+    let image = gateway.spec.image.as_deref()?;
+    (!context.settings.allows_image(image)).then(|| {
+        let message = format!(
+            "image: {image} is not among those that this operator lets gateways run; remove the field, or have the operator's administrator add --allow-gateway-image={image} (chart: gateway.allowedImages)"
+        );
+        Finding::new(Subject::Accepted, Reason::Invalid, message)
+    })
 }
 
 /// A finding if the gateway may not place pods there.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use containerssh_crds::{PodSpecDocument, PodTemplate, SSHGateway, conditions::Reason};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PostParams},
@@ -140,6 +140,27 @@ pub fn known_fields(document: &PodSpecDocument) -> Result<PodSpec, Finding> {
             "{path} is not known to this release and would be missing from the users' pods; remove it or upgrade the operator"
         ))),
     }
+}
+
+/// The volumes that a team adds to the gateway's own pods, as this release knows them.
+pub fn known_volumes(gateway: &SSHGateway) -> Result<Vec<Volume>, Finding> {
+    let refuse = |message: String| Finding::new(Subject::Accepted, Reason::InvalidPodTemplate, message);
+    let wanted = gateway.spec.template.iter().flat_map(|template| &template.volumes);
+    (wanted.enumerate())
+        .map(|(number, document)| {
+            let path = format!("template.volumes[{number}]");
+            let original = Value::Object(document.0.clone());
+            let typed: Volume = serde_json::from_value(original.clone())
+                .map_err(|error| refuse(format!("{path}: {error}; see kubectl explain pod.spec.volumes")))?;
+            let back = serde_json::to_value(&typed).unwrap_or_default();
+            match lost(&original, &back, &path) {
+                None => Ok(typed),
+                Some(path) => Err(refuse(format!(
+                    "{path} is not known to this release; remove it or upgrade the operator"
+                ))),
+            }
+        })
+        .collect()
 }
 
 /// Path of the first value of `original` that is not in `back`. Empty values count as absent on both sides.

@@ -1,20 +1,18 @@
 //! What the gateway's pods say: which are ready, which policy they apply, how many sessions they carry.
 //!
 //! A rolled-out Secret is not a policy in force: the kubelet syncs volumes within a minute or so, and the gateway may
-//! refuse a file it cannot read. Only the gateway itself knows, so it is asked (`/status`). The answers come from
+//! refuse a file it cannot read. Only the gateway itself knows, so it is asked (`/status`): over the pods' network, which
+//! costs the apiserver nothing; the pods themselves are watched. The answers come from
 //! pods in the team's namespace and are treated as claims: bounded in size and time, and used for status alone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::{ResourceExt, runtime::reflector::Store};
 use serde::Deserialize;
 
-use crate::{
-    apply::CALL_TIMEOUT,
-    error::{Error, within},
-};
+use crate::index::Name;
 
 /// Port of the gateway's health endpoints.
 pub const HEALTH_PORT: u16 = 7000;
@@ -57,8 +55,15 @@ impl Pods {
         self.0.iter().filter_map(|pod| pod.report.as_ref()).map(|report| report.sessions).sum()
     }
 
-    pub fn leaving(&self) -> usize {
-        self.0.iter().filter(|pod| pod.leaving).count()
+    /// How many were told to stop and finish their sessions.
+    pub fn leaving(&self) -> u64 {
+        self.0.iter().filter(|pod| pod.leaving).map(|_| 1).sum()
+    }
+
+    /// What those still carry.
+    pub fn leaving_sessions(&self) -> u64 {
+        let leaving = self.0.iter().filter(|pod| pod.leaving);
+        leaving.filter_map(|pod| pod.report.as_ref()).map(|report| report.sessions).sum()
     }
 
     /// The first cause that keeps a pod from being ready.
@@ -74,17 +79,50 @@ impl Pods {
     }
 }
 
-/// Lists the pods and asks those that run.
-pub async fn gather(
-    client: &Client,
-    http: &reqwest::Client,
-    namespace: &str,
-    selector: &BTreeMap<String, String>,
-) -> Result<Pods, Error> {
-    let selector: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let params = ListParams::default().labels(&selector.join(",")).match_any();
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let pods = within(CALL_TIMEOUT, || format!("list the pods of {namespace}"), api.list(&params)).await?;
+/// Every gateway pod of the watched scopes, as far as it is read here.
+#[derive(Debug, Clone, Default)]
+pub struct Watched(Vec<Store<Pod>>);
+
+impl Watched {
+    pub fn add(&mut self, store: Store<Pod>) {
+        self.0.push(store);
+    }
+
+    pub async fn wait_until_ready(&self) {
+        for store in &self.0 {
+            // An error means that the watch has ended, which ends the operator anyway.
+            let _ = store.wait_until_ready().await;
+        }
+    }
+
+    /// The pods of one gateway.
+    pub fn of(&self, gateway: &Name) -> Vec<Arc<Pod>> {
+        self.0
+            .iter()
+            .flat_map(|store| store.state_filter(|pod| parent(pod).as_ref() == Some(gateway)))
+            .collect()
+    }
+}
+
+/// What finds every gateway pod.
+pub const SELECTOR: &str =
+    "app.kubernetes.io/name=containerssh-gateway,app.kubernetes.io/managed-by=containerssh-operator";
+
+/// The gateway that a pod belongs to, as its labels say.
+pub fn parent(pod: &Pod) -> Option<Name> {
+    let instance = pod.metadata.labels.as_ref()?.get("app.kubernetes.io/instance")?;
+    Some(Name::within(pod.metadata.namespace.clone()?, instance))
+}
+
+/// Drops what is not read: most of a pod is its spec.
+pub fn slim(pod: &mut Pod) {
+    pod.spec = None;
+    pod.metadata.annotations = None;
+    pod.metadata.owner_references = None;
+}
+
+/// Asks those that run.
+pub async fn gather(http: &reqwest::Client, pods: Vec<Arc<Pod>>) -> Pods {
     let mut pods: Vec<GatewayPod> = stream::iter(pods)
         .map(|pod| async move {
             let report = match address(&pod) {
@@ -103,7 +141,7 @@ pub async fn gather(
         .collect()
         .await;
     pods.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Pods(pods))
+    Pods(pods)
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -197,7 +235,7 @@ mod tests {
         old.leaving = true;
         let pods = Pods(vec![pod("new", true, Some("h")), old]);
         assert!(pods.all_apply("h"));
-        assert_eq!((pods.sessions(), pods.leaving()), (4, 1));
+        assert_eq!((pods.sessions(), pods.leaving(), pods.leaving_sessions()), (4, 1, 2));
     }
 
     #[test]

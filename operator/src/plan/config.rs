@@ -9,7 +9,9 @@ use containerssh_config as file;
 use containerssh_crds::{self as api, SSHGatewaySpec, defaults};
 use kube::api::ObjectMeta;
 
+mod algorithms;
 mod audit;
+mod security;
 
 use super::{Audit, Inputs, PORT_HEALTH, PORT_METRICS, PORT_SSH, WebhookFiles, hostkeys, workload::theirs};
 
@@ -45,6 +47,7 @@ pub fn render(inputs: &Inputs) -> file::Config {
         ssh: ssh(inputs),
         auth: auth(spec, &inputs.password, &inputs.public_key),
         kubernetes: kubernetes(inputs),
+        security: spec.security.as_ref().map(security::section).unwrap_or_default(),
         log: log(spec),
         metrics: file::Metrics {
             enable: true,
@@ -73,9 +76,7 @@ pub fn impose(config: &mut file::Config, audit: &Audit) {
         max_duration: effective.sessions.max_duration.map(Duration::from).unwrap_or_default(),
         idle_timeout: effective.sessions.idle_timeout.map(Duration::from).unwrap_or_default(),
     };
-    if let Some(allowed) = &effective.allow.subsystems {
-        config.kubernetes.pod.subsystems.retain(|name, _| allowed.contains(name));
-    }
+    security::impose(config, &effective.allow);
 }
 
 /// Says what the gateway would refuse of the audit, and in its words.
@@ -104,7 +105,7 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
     let default = file::Ssh::default();
     let count =
         |value: Option<i32>, default: u32| value.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    file::Ssh {
+    let mut ssh = file::Ssh {
         listen: ([0, 0, 0, 0], PORT_SSH).into(),
         banner: wanted.banner.unwrap_or_default(),
         hostkeys: (inputs.host_keys.files.iter())
@@ -115,14 +116,32 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
         login_grace_time: wanted.login_grace_time.map_or(defaults::LOGIN_GRACE_TIME, Duration::from),
         limits: file::Limits {
             connections: count(limits.connections, default.limits.connections),
+            unauthenticated: count(limits.unauthenticated, default.limits.unauthenticated),
             per_source: count(limits.per_source, default.limits.per_source),
             sessions_per_connection: count(
                 limits.sessions_per_connection,
                 default.limits.sessions_per_connection,
             ),
-            ..default.limits
         },
+        penalties: wanted.penalties.as_ref().map(penalties).unwrap_or_default(),
         ..default
+    };
+    algorithms::choose(&mut ssh, wanted.algorithms.and_then(|wanted| wanted.profile).unwrap_or_default());
+    ssh
+}
+
+fn penalties(wanted: &api::Penalties) -> file::Penalties {
+    let default = file::Penalties::default();
+    let or = |wanted: Option<api::Span>, default: Duration| wanted.map_or(default, Duration::from);
+    file::Penalties {
+        enable: true,
+        auth_fail: or(wanted.auth_fail, default.auth_fail),
+        no_auth: or(wanted.no_auth, default.no_auth),
+        grace_exceeded: or(wanted.grace_exceeded, default.grace_exceeded),
+        min: or(wanted.min, default.min),
+        max: or(wanted.max, default.max),
+        // The API server has checked them; one that is none after all exempts nobody.
+        exempt: wanted.exempt.iter().filter_map(|network| network.parse().ok()).collect(),
     }
 }
 

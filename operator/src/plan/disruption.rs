@@ -5,14 +5,20 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
+use containerssh_crds::defaults;
+
 use super::Inputs;
 
-pub fn disruption_budget(inputs: &Inputs) -> PodDisruptionBudget {
-    PodDisruptionBudget {
+/// None when the team switched it off.
+pub fn disruption_budget(inputs: &Inputs) -> Option<PodDisruptionBudget> {
+    let wanted = inputs.spec().pod_disruption_budget.unwrap_or_default();
+    (wanted.enabled != Some(false)).then(|| PodDisruptionBudget {
         metadata: inputs.meta(&inputs.owner.name.name),
         spec: Some(PodDisruptionBudgetSpec {
             // Not minAvailable: that would block node drains for ever where there is one replica.
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(
+                wanted.max_unavailable.unwrap_or(defaults::MAX_UNAVAILABLE),
+            )),
             selector: Some(LabelSelector {
                 match_labels: Some(inputs.owner.selector_labels()),
                 ..LabelSelector::default()
@@ -22,5 +28,5 @@ pub fn disruption_budget(inputs: &Inputs) -> PodDisruptionBudget {
             ..PodDisruptionBudgetSpec::default()
         }),
         status: None,
-    }
+    })
 }

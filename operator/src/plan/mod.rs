@@ -14,7 +14,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use containerssh_config::Secret as Hidden;
 use containerssh_crds::{EffectiveAudit, SSHGateway, SSHGatewaySpec, conditions::Reason};
 use k8s_openapi::{
-    ByteString, api::core::v1::PodSpec, api::core::v1::Secret,
+    ByteString,
+    api::core::v1::{PodSpec, Secret, Volume},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, api::ObjectMeta};
@@ -45,6 +46,8 @@ pub struct Inputs {
     pub operator_namespace: String,
     /// Spec of the users' pods, as far as this release knows its fields.
     pub pod: PodSpec,
+    /// Volumes that the team adds to the gateway's pods, likewise.
+    pub volumes: Vec<Volume>,
     pub audit: Audit,
     pub host_keys: HostKeys,
     pub password: WebhookFiles,
@@ -211,7 +214,9 @@ pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
         children.push(Child::new(ChildKind::NetworkPolicy, &policy)?);
     }
     children.push(Child::new(ChildKind::Service, &service::service(inputs))?);
-    children.push(Child::new(ChildKind::PodDisruptionBudget, &disruption::disruption_budget(inputs))?);
+    if let Some(budget) = disruption::disruption_budget(inputs) {
+        children.push(Child::new(ChildKind::PodDisruptionBudget, &budget)?);
+    }
     children.push(workload_child);
     Ok(Plan { children, workload })
 }

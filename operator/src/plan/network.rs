@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::networking::v1::{
-        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -22,11 +22,16 @@ const API_SERVER: [u16; 2] = [443, 6443];
 
 /// None when the team switched it off.
 pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
-    if inputs.spec().network_policy.is_some_and(|switch| !switch.enabled) {
+    let wanted = inputs.spec().network_policy.as_ref();
+    if wanted.is_some_and(|wanted| !wanted.enabled) {
         return None;
     }
+    let sources = wanted.map(|wanted| wanted.sources.as_slice()).unwrap_or_default();
     let ingress = vec![
-        NetworkPolicyIngressRule { ports: Some(vec![named(PORT_NAME_SSH)]), from: None },
+        NetworkPolicyIngressRule {
+            ports: Some(vec![named(PORT_NAME_SSH)]),
+            from: (!sources.is_empty()).then(|| sources.iter().map(|cidr| network(cidr)).collect()),
+        },
         NetworkPolicyIngressRule {
             ports: Some(vec![named(PORT_NAME_METRICS)]),
             from: Some(vec![namespaces(LabelSelector::default())]),
@@ -96,6 +101,13 @@ fn number(protocol: &str, port: u16) -> NetworkPolicyPort {
         port: Some(IntOrString::Int(i32::from(port))),
         protocol: Some(protocol.to_owned()),
         end_port: None,
+    }
+}
+
+fn network(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: cidr.to_owned(), except: None }),
+        ..NetworkPolicyPeer::default()
     }
 }
 

@@ -35,11 +35,15 @@ pub fn service(inputs: &Inputs) -> Service {
                 .to_owned(),
             ),
             external_traffic_policy: external,
+            load_balancer_class: wanted.load_balancer_class,
+            load_balancer_source_ranges: (!wanted.load_balancer_source_ranges.is_empty())
+                .then_some(wanted.load_balancer_source_ranges),
             selector: Some(inputs.owner.selector_labels()),
             ports: Some(vec![ServicePort {
                 name: Some(PORT_NAME_SSH.to_owned()),
                 port: wanted.port.unwrap_or(defaults::SERVICE_PORT),
                 protocol: Some("TCP".to_owned()),
+                node_port: wanted.node_port,
                 target_port: Some(IntOrString::String(PORT_NAME_SSH.to_owned())),
                 ..ServicePort::default()
             }]),

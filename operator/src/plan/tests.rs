@@ -47,6 +47,7 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
         default_image: "registry.example.com/containerssh-gateway:0.1.0".into(),
         operator_namespace: "containerssh".into(),
         pod,
+        volumes: pod_check::known_volumes(&gateway).unwrap(),
         audit: resolved.audit(keys.unwrap_or_default()),
         host_keys: HostKeys {
             secret: "dev-host-keys".into(),
@@ -73,13 +74,15 @@ replicas: 3
 image: registry.example.com/own-gateway@sha256:0000
 imagePullPolicy: Always
 resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}
-service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Cluster, annotations: {lb.example.com/internal: "true"}}
+service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Local, annotations: {lb.example.com/internal: "true"}, nodePort: 30022, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24]}
 ssh:
   banner: "Authorised use only.\n"
   hostKeysSecretRef: {name: own-keys}
   loginGraceTime: 30s
   keepAlive: {interval: 15s, countMax: 5}
-  limits: {connections: 500, perSource: 10, sessionsPerConnection: 8}
+  limits: {connections: 500, unauthenticated: 50, perSource: 10, sessionsPerConnection: 8}
+  algorithms: {profile: NIST}
+  penalties: {authFail: 7s, max: 30m, exempt: [10.0.0.0/8]}
 authentication:
   password: {webhook: {url: "https://auth.example.com:8443/ssh", timeout: 9s, caSecretRef: {name: ca}, clientCertificateSecretRef: {name: client}}}
   publicKey:
@@ -103,6 +106,15 @@ backend:
         containers:
           - {name: helper, image: "busybox:1"}
           - {name: shell, image: "debian:12", resources: {limits: {cpu: 2}}}
+security:
+  defaultMode: Enable
+  env: {mode: Filter, allow: [LANG]}
+  command: {mode: Filter, allow: [id], allowPatterns: ["scp -t .*"]}
+  shell: {mode: Disable}
+  subsystem: {mode: Enable, deny: [rsync]}
+  tty: {mode: Enable}
+  signal: {mode: Filter, allow: [TERM]}
+  maxSessions: 4
 audit: {intercept: {stdout: Require}}
 spool: {size: 20Gi}
 drain: {timeout: 8h}
@@ -114,7 +126,14 @@ template:
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: gpu, operator: DoesNotExist}]}]}}}
   priorityClassName: important
   serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::1:role/audit"}
-networkPolicy: {enabled: true}
+  env: [{name: TZ, value: Europe/Berlin}]
+  volumes: [{name: extra, configMap: {name: extra}}]
+  volumeMounts: [{name: extra, mountPath: /mnt/extra}]
+  topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]
+  imagePullSecrets: [{name: registry}]
+  runtimeClassName: gvisor
+networkPolicy: {enabled: true, sources: [192.0.2.0/24, "2001:db8::/32"]}
+podDisruptionBudget: {maxUnavailable: 2}
 "#;
 
 const POLICY: &str = r#"
@@ -137,7 +156,7 @@ spec:
     onFailure: Deny
     spool: {onFull: Deny}
     sessions: {maxDuration: 12h, idleTimeout: 30m}
-    allow: {subsystems: [sftp]}
+    allow: {subsystems: [sftp], forwarding: [Direct], modes: [Connection]}
 "#;
 
 /// Everything that makes a record evidence, from several policies and the gateway itself.
@@ -345,6 +364,8 @@ fn passwords_by_webhook() {
 authentication: {password: {webhook: {url: "https://auth.example.com/ssh"}}}
 backend: {kubernetes: {podTemplate: {spec: {containers: [{name: shell, image: "debian:12"}]}}}}
 networkPolicy: {enabled: false}
+podDisruptionBudget: {enabled: false}
+ssh: {algorithms: {profile: Compatible}}
 template: {serviceAccountName: brought}
 "#;
     insta::assert_snapshot!(render(&plan(&inputs(spec, &[], None)).unwrap()));
@@ -372,9 +393,15 @@ fn pods_in_another_namespace() {
 #[test]
 fn what_the_gateway_reloads_restarts_no_pod() {
     let before = template(&inputs(SMALLEST, &[], None));
-    let banner =
-        format!("{SMALLEST}ssh: {{banner: hello, limits: {{connections: 5}}}}\nlog: {{level: Debug}}\n");
-    assert_eq!(template(&inputs(&banner, &[], None)), before);
+    for reloaded in [
+        "ssh: {banner: hello, limits: {connections: 5}}\nlog: {level: Debug}\n",
+        "ssh: {algorithms: {profile: NIST}, penalties: {}}\n",
+        "security: {shell: {mode: Disable}, maxSessions: 1}\n",
+        "service: {type: NodePort, nodePort: 30022}\npodDisruptionBudget: {enabled: false}\n",
+        "networkPolicy: {enabled: true, sources: [192.0.2.0/24]}\nreplicas: 5\n",
+    ] {
+        assert_eq!(template(&inputs(&format!("{SMALLEST}{reloaded}"), &[], None)), before, "{reloaded}");
+    }
     assert_eq!(template(&inputs(SMALLEST, &[POLICY], Some(s3_keys()))), before, "a policy");
     let image = SMALLEST.replace("debian:12", "debian:13");
     assert_eq!(template(&inputs(&image, &[], None)), before, "the users' pods");
@@ -459,6 +486,37 @@ fn a_configuration_that_the_gateway_would_refuse_is_a_finding() {
 }
 
 #[test]
+fn the_grace_period_follows_the_drain() {
+    let grace = |spec: &str| {
+        template(&inputs(spec, &[], None))["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap()
+    };
+    let (short, long) = (grace(SMALLEST), grace(&format!("{SMALLEST}drain: {{timeout: 8h}}\n")));
+    assert!(short > 60 && long - short == 8 * 3600 - 60, "{short} {long}");
+}
+
+#[test]
+fn a_volume_of_the_future_is_refused_by_its_path() {
+    let spec = format!("{SMALLEST}template: {{volumes: [{{name: a, cloud: {{size: 1}}}}]}}\n");
+    let finding = pod_check::known_volumes(&gateway(&spec)).unwrap_err();
+    assert!(finding.message.contains("template.volumes[0].cloud is not known"), "{finding}");
+}
+
+#[test]
+fn what_a_policy_does_not_allow_is_not_rendered_whatever_the_gateway_says() {
+    let policy = |allow: &str| {
+        format!(
+            "{{apiVersion: containerssh.io/v1alpha1, kind: AuditPolicy, metadata: {{name: p}}, spec: {{namespaceSelector: {{}}, enforce: {{allow: {allow}}}}}}}"
+        )
+    };
+    let wish =
+        format!("{SMALLEST}audit: {{allow: {{subsystems: [sftp, netconf], forwarding: [Direct, X11]}}}}\n");
+    let inputs = inputs(&wish, &[&policy("{subsystems: [], forwarding: [Direct]}")], None);
+    let allow = &inputs.audit.effective.allow;
+    assert_eq!((allow.subsystems.as_deref(), allow.forwarding.as_ref().unwrap().len()), (Some(&[][..]), 1));
+    assert!(config::render(&inputs).kubernetes.pod.subsystems.is_empty());
+}
+
+#[test]
 fn secrets_stay_out_of_debug_output() {
     let inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
     let shown = format!("{inputs:?} {:?}", plan(&inputs).unwrap());
@@ -466,4 +524,34 @@ fn secrets_stay_out_of_debug_output() {
     let shown = format!("{:?}", super::tests::inputs(SMALLEST, &EVIDENCE, Some(evidence_keys())));
     assert!(!shown.contains("token-of-siem") && !shown.contains("BEGIN PRIVATE KEY"), "{shown}");
     assert_eq!(merge::baseline().storage, None);
+}
+
+/// Rows of the tables below a heading of docs/permissions.md, as (resource, verbs).
+fn documented_rights(table: usize) -> Vec<(String, Vec<String>)> {
+    let text = include_str!("../../../docs/permissions.md");
+    let section = text.split("\n## ").find_map(|section| section.strip_prefix("Gateway\n")).unwrap();
+    let tables: Vec<&str> = section.split("|---|---|---|---|\n").skip(1).collect();
+    let rows = tables[table].lines().take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        assert_eq!((cells[1], cells[4].is_empty()), ("core", false), "{row}");
+        let mut verbs: Vec<String> = cells[3].split(", ").map(str::to_owned).collect();
+        verbs.sort();
+        (cells[2].trim_matches('`').to_owned(), verbs)
+    })
+    .collect()
+}
+
+#[test]
+fn every_right_of_a_gateway_is_documented_with_its_reason() {
+    let elsewhere = SMALLEST.replace("kubernetes:", "kubernetes:\n    namespace: team-a-shells");
+    let plan = plan(&inputs(&elsewhere, &[], None)).unwrap();
+    let rights = |namespace: &str| -> Vec<(String, Vec<String>)> {
+        let role = plan.children.iter().find(|c| c.kind == ChildKind::Role && c.namespace == namespace);
+        let rules = role.unwrap().manifest["rules"].as_array().unwrap().clone();
+        let words = |list: &Value| -> Vec<String> { serde_json::from_value(list.clone()).unwrap() };
+        rules.iter().map(|rule| (words(&rule["resources"]).join(","), words(&rule["verbs"]))).collect()
+    };
+    assert_eq!(rights("team-a-shells"), documented_rights(0));
+    assert_eq!(rights("team-a"), documented_rights(1));
 }

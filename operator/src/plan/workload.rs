@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use containerssh_crds::{PullPolicy, SpoolMedium, defaults};
+use containerssh_crds::{PullPolicy, SSHGatewaySpec, SpoolMedium, defaults};
 use k8s_openapi::{
     api::{
         apps::v1::{
@@ -18,10 +18,11 @@ use k8s_openapi::{
         },
         core::v1::{
             Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
-            EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, SleepAction,
-            TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+            EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler, LocalObjectReference,
+            ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext,
+            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+            SecurityContext, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+            VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -153,10 +154,15 @@ fn pod_template(
     let mut annotations = theirs(own.annotations, &OURS);
     annotations.insert("containerssh.io/static-config".to_owned(), fingerprint.to_owned());
     annotations.insert("containerssh.io/host-keys".to_owned(), inputs.host_keys.digest());
-    let drain =
-        inputs.spec().drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
-    let grace = drain.saturating_add(UPLOAD_BUDGET).saturating_add(ENDPOINT_LAG);
-    let spread = template.affinity.is_none().then(|| spread(inputs, revision_label));
+    let grace = grace_period(inputs.spec());
+    let spread = if template.topology_spread_constraints.is_empty() {
+        template.affinity.is_none().then(|| spread(inputs, revision_label))
+    } else {
+        Some(template.topology_spread_constraints)
+    };
+    let pull_secrets: Vec<_> = (template.image_pull_secrets.into_iter())
+        .map(|reference| LocalObjectReference { name: reference.name })
+        .collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels),
@@ -187,9 +193,17 @@ fn pod_template(
             node_selector: (!template.node_selector.is_empty()).then_some(template.node_selector),
             tolerations: (!template.tolerations.is_empty()).then_some(template.tolerations),
             priority_class_name: template.priority_class_name,
+            runtime_class_name: template.runtime_class_name,
+            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
             ..PodSpec::default()
         }),
     }
+}
+
+/// How long a gateway pod may take to end: sessions, then uploads.
+pub fn grace_period(spec: &SSHGatewaySpec) -> Duration {
+    let drain = spec.drain.and_then(|drain| drain.timeout).map_or(defaults::DRAIN_TIMEOUT, Duration::from);
+    drain.saturating_add(UPLOAD_BUDGET).saturating_add(ENDPOINT_LAG)
 }
 
 /// Labels or annotations that a team may choose: those outside the domains given.
@@ -314,6 +328,12 @@ fn environment(inputs: &Inputs) -> Vec<EnvVar> {
         value: Some(inputs.owner.name.name.clone()),
         ..EnvVar::default()
     });
+    let own = inputs.spec().template.iter().flat_map(|template| &template.env);
+    env.extend(own.map(|own| EnvVar {
+        name: own.name.clone(),
+        value: Some(own.value.clone()),
+        ..EnvVar::default()
+    }));
     env
 }
 
@@ -336,6 +356,11 @@ fn mounts(inputs: &Inputs) -> Vec<VolumeMount> {
     for number in 0..authorized_keys(inputs).len() {
         mounts.push(read_only(authorized_keys_volume(number), config::authorized_keys_directory(number)));
     }
+    let own = inputs.spec().template.iter().flat_map(|template| &template.volume_mounts);
+    mounts.extend(own.map(|own| VolumeMount {
+        read_only: Some(own.read_only.unwrap_or(true)),
+        ..read_only(own.name.clone(), own.mount_path.clone())
+    }));
     mounts
 }
 
@@ -370,6 +395,7 @@ fn volumes(inputs: &Inputs, spool: Option<Volume>) -> Vec<Volume> {
             ..Volume::default()
         });
     }
+    volumes.extend(inputs.volumes.iter().cloned());
     volumes
 }
 

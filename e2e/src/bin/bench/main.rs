@@ -7,6 +7,7 @@
 mod connect;
 mod encoder;
 mod memory;
+mod operator;
 mod reader;
 mod stage;
 mod terminal;
@@ -39,7 +40,7 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "encoder",
     "encoder-text",
     "decoder",
@@ -49,6 +50,7 @@ const NAMES: [&str; 9] = [
     "record-cost",
     "cold-connect",
     "idle-memory",
+    "operator",
 ];
 const ON_CLUSTER: usize = 4;
 
@@ -63,8 +65,11 @@ async fn main() -> Result<()> {
     }
     let wants = |name: &str| wanted.iter().any(|each| each == name);
     alone(wants)?;
-    if NAMES[ON_CLUSTER..].iter().any(|name| wants(name)) {
+    if NAMES[ON_CLUSTER..].iter().any(|name| *name != "operator" && wants(name)) {
         on_cluster(wants).await?;
+    }
+    if wants("operator") {
+        operator::measure().await?.iter().for_each(Figure::print);
     }
     Ok(())
 }
