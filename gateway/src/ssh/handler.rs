@@ -55,13 +55,15 @@ struct Entry {
 
 impl Handler {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, login: Login::default(), channels: HashMap::new(), opened: 0 }
+        let login = Login::new(&connection.snapshot.steps);
+        Self { connection, login, channels: HashMap::new(), opened: 0 }
     }
 
     fn auth(&self, answer: Answer) -> Auth {
         match answer {
             Answer::Accept => Auth::Accept,
             Answer::Reject => self.reject(),
+            Answer::Partial => self.go_on(true),
             Answer::Abort => {
                 self.connection.end(EndReason::TooManyAttempts);
                 self.reject()
@@ -71,10 +73,13 @@ impl Handler {
 
     /// A wrong password does not take the method away: the user may have mistyped.
     fn reject(&self) -> Auth {
-        Auth::Reject {
-            proceed_with_methods: Some(self.connection.snapshot.methods.clone()),
-            partial_success: false,
-        }
+        self.go_on(false)
+    }
+
+    /// What may be tried next; `partial_success` says that the last try was good (RFC 4252 section 5.1).
+    fn go_on(&self, partial_success: bool) -> Auth {
+        let methods = crate::snapshot::method_set(&self.login.offered_methods());
+        Auth::Reject { proceed_with_methods: Some(methods), partial_success }
     }
 
     /// Decides about a request and answers it, within the callback: russh has one reply flag per channel, which the
@@ -113,7 +118,7 @@ impl Handler {
         } else if self.connection.drain.begun.is_cancelled() || self.connection.ending.is_cancelled() {
             refuse("this gateway is about to stop: connect again to reach another one")
         } else {
-            self.connection.snapshot.security.session(live)
+            self.connection.security().session(live)
         };
         (number, admitted)
     }
@@ -213,7 +218,7 @@ impl russh::server::Handler for Handler {
         // russh does not tell us of channels that we closed first.
         self.channels.retain(|_, entry| !entry.decisions.is_closed());
         let (sender, decisions) = mpsc::unbounded_channel();
-        let setup = Setup::new(Arc::clone(&self.connection.snapshot.security));
+        let setup = Setup::new(Arc::clone(self.connection.security()));
         self.channels.insert(channel.id(), Entry { setup, decisions: sender });
         let (read, write) = channel.split();
         let guard = self.connection.open_session();

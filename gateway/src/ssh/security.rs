@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use containerssh_auth::Restrictions;
 use containerssh_config::{ListRule, Security as Settings, SecurityMode, whole_command};
 use regex::RegexSet;
 
@@ -12,7 +13,7 @@ use super::setup::Refusal;
 use crate::codes::security as codes;
 
 /// The section, compiled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Security {
     env: Rule,
     command: CommandRule,
@@ -22,10 +23,12 @@ pub(crate) struct Security {
     signal: Rule,
     force_command: Option<String>,
     max_sessions: Option<usize>,
+    /// What the user's credential forbids or forces.
+    restrictions: Restrictions,
 }
 
 /// A rule about names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Rule {
     AllBut(HashSet<String>),
     Only(HashSet<String>),
@@ -54,7 +57,7 @@ impl Rule {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum CommandRule {
     #[default]
     All,
@@ -100,7 +103,13 @@ impl Security {
             signal: Rule::new(settings, &settings.signal),
             force_command: (!settings.force_command.is_empty()).then(|| settings.force_command.clone()),
             max_sessions: usize::try_from(settings.max_sessions).ok(),
+            restrictions: Restrictions::default(),
         })
+    }
+
+    /// The same for somebody whose credential forbids or forces something.
+    pub(crate) fn restricted(&self, restrictions: Restrictions) -> Self {
+        Self { restrictions, ..self.clone() }
     }
 
     /// Everything, as the defaults are.
@@ -134,7 +143,8 @@ impl Security {
     }
 
     pub(crate) fn tty(&self) -> Result<(), Refusal> {
-        allow(self.tty, codes::SECURITY_TTY_REJECTED, "terminals are not allowed here")
+        let allowed = self.tty && !self.restrictions.no_pty;
+        allow(allowed, codes::SECURITY_TTY_REJECTED, "terminals are not allowed here")
     }
 
     pub(crate) fn signal(&self, name: &str) -> Result<(), Refusal> {
@@ -147,9 +157,9 @@ impl Security {
         allow(allowed, codes::SECURITY_MAX_SESSIONS, "too many sessions on this connection")
     }
 
-    /// The program that runs whatever was asked for.
+    /// The program that runs whatever was asked for. The configuration's goes first: a user's must not get around it.
     pub(crate) fn force_command(&self) -> Option<&str> {
-        self.force_command.as_deref()
+        self.force_command.as_deref().or(self.restrictions.force_command.as_deref())
     }
 }
 
@@ -215,6 +225,18 @@ mod tests {
         assert!(security.env("LD_PRELOAD").is_err() && security.env("LANG").is_ok());
         assert!(security.signal("KILL").is_err() && security.signal("TERM").is_ok());
         assert_eq!(security.subsystem("sftp").unwrap_err().code, codes::SECURITY_SUBSYSTEM_REJECTED);
+    }
+
+    #[test]
+    fn a_credential_only_takes_away() {
+        let restrictions =
+            Restrictions { force_command: Some("backup".into()), no_pty: true, ..Restrictions::default() };
+        let narrower = security("{}").restricted(restrictions.clone());
+        assert!(narrower.tty().is_err() && narrower.shell().is_ok());
+        assert_eq!(narrower.force_command(), Some("backup"));
+        let forced = security("{forceCommand: audit, tty: {mode: disable}}");
+        assert_eq!(forced.restricted(restrictions).force_command(), Some("audit"));
+        assert!(forced.restricted(Restrictions::default()).tty().is_err());
     }
 
     #[test]

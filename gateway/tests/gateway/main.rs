@@ -8,9 +8,11 @@
     reason = "tests fail by panicking; clippy exempts only functions that are tests themselves"
 )]
 
+mod configserver;
 mod ending;
 mod limits;
 mod login;
+mod methods;
 mod openssh;
 mod process;
 mod reloading;
