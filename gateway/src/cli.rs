@@ -31,6 +31,14 @@ pub struct Cli {
     /// Print every message code with its explanation, as Markdown, and exit
     #[arg(long, group = "task")]
     pub codes: bool,
+
+    /// Print the JSON schema of the configuration file, and exit
+    #[arg(long, group = "task")]
+    pub schema: bool,
+
+    /// Print the reference of all configuration keys, as Markdown, and exit
+    #[arg(long, group = "task")]
+    pub keys: bool,
 }
 
 /// What else there is to do.

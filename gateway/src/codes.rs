@@ -70,6 +70,7 @@ containerssh_log::codes! {
 containerssh_log::codes! {
     /// Codes of what serves a connection.
     pub mod backend {
+        BACKEND_CONFIG_ERROR = "What the configuration server said of a connection is not a valid configuration; the login was denied.";
         BACKEND_START_FAILED = "What serves a connection (its pod) could not be started. The user was told the same reason.";
         BACKEND_READY = "What serves a connection (its pod) is ready.";
         BACKEND_GONE = "What serves a connection (its pod) vanished while it was in use.";
@@ -90,6 +91,7 @@ pub fn markdown() -> String {
     let mut sections = TABLES.to_vec();
     sections.extend([
         ("Authentication", containerssh_auth::code::TABLE),
+        ("Configuration", containerssh_config::code::TABLE),
         ("Kubernetes", containerssh_kubernetes::code::TABLE),
         ("Audit log", containerssh_recorder::code::TABLE),
         ("Audit events", containerssh_siem::code::TABLE),

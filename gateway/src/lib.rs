@@ -5,6 +5,7 @@
 //! run      puts everything together, ends it in order
 //! reload   follows the configuration file ──► snapshot: one configuration in force, kept by a connection to its end
 //! serve    accept loop, limits, drain; the stream that can be cut and held back
+//! tailor   settings of one connection's own, from the configuration server
 //! ssh      one connection: supervisor, handler, login, sessions
 //! backends what serves connections: a cluster, or this host
 //! demo     a gateway of this host for ten seconds' look
@@ -25,9 +26,11 @@ mod run;
 mod serve;
 mod snapshot;
 mod ssh;
+mod tailor;
 
 pub use cli::{Cli, Demo, Task};
 pub use run::run;
 pub use serve::{Deps, Limits, serve};
 pub use snapshot::{Current, Services, Snapshot, SnapshotError};
 pub use ssh::AlgorithmError;
+pub use tailor::{MakeBackend, Tailor};

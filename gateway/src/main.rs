@@ -20,11 +20,20 @@ fn main() -> ExitCode {
     if cli.codes {
         return print(&codes::markdown());
     }
+    if cli.schema {
+        return print(&format!("{:#}\n", containerssh_config::Config::json_schema()));
+    }
+    if cli.keys {
+        return print(&containerssh_config::reference_markdown());
+    }
     let loaded = match reload::load(&cli.config) {
         Ok(loaded) => loaded,
         Err(error) => return fail(BAD_CONFIG, &error),
     };
     if cli.check {
+        for warning in &loaded.warnings {
+            warn(&cli.config, warning);
+        }
         return ExitCode::SUCCESS;
     }
     if cli.dump_config {
@@ -53,6 +62,17 @@ fn healthcheck(config: &containerssh_config::Config) -> ExitCode {
 fn print(text: &str) -> ExitCode {
     print!("{text}");
     ExitCode::SUCCESS
+}
+
+#[allow(clippy::print_stderr, reason = "there is no log here")]
+fn warn(file: &std::path::Path, warning: &containerssh_config::Warning) {
+    eprintln!(
+        "containerssh-gateway: {}:{}: {} ({})",
+        file.display(),
+        warning.line,
+        warning.message,
+        warning.code
+    );
 }
 
 #[allow(clippy::print_stderr, reason = "there is no log yet")]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use containerssh_config::{Config, MAX_CONFIG_BYTES, Syntax};
+use containerssh_config::{Config, MAX_CONFIG_BYTES, Syntax, Warning};
 use containerssh_log::notice;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,17 @@ pub struct Loaded {
     pub config: Config,
     /// Sha256 of the file, 64 hexadecimal digits.
     pub hash: String,
+    /// What it should say otherwise.
+    pub warnings: Vec<Warning>,
+}
+
+impl Loaded {
+    /// Logs what the file should say otherwise.
+    pub fn report_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!(code = warning.code, module = "core", line = warning.line, "{}", warning.message);
+        }
+    }
 }
 
 /// A file that is no configuration.
@@ -61,8 +72,8 @@ pub fn load(path: &Path) -> Result<Loaded, LoadError> {
     } else {
         Syntax::Yaml
     };
-    match Config::parse(text, &name.to_string(), syntax) {
-        Ok(config) => Ok(Loaded { config, hash }),
+    match Config::parse_with_warnings(text, &name.to_string(), syntax) {
+        Ok((config, warnings)) => Ok(Loaded { config, hash, warnings }),
         Err(error) => Err(failed(&hash, error.to_string())),
     }
 }
@@ -133,6 +144,7 @@ impl<A: Assemble> Follower<A> {
     }
 
     async fn take(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
+        loaded.report_warnings();
         let snapshot = self.assemble.assemble(loaded).await?;
         notice!(
             code = codes::core::CORE_CONFIG_RELOADED,

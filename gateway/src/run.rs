@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use containerssh_backend::Backend;
 use containerssh_config::Config;
 use containerssh_kubernetes::{Identity, PodIdentity, RunId};
 use containerssh_log::{LogSettings, notice};
@@ -22,6 +24,7 @@ use crate::backends::Backends;
 use crate::reload::{Assemble, Follower, Loaded};
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
+use crate::tailor::{MakeBackend, Tailor};
 use crate::{codes, hostkeys};
 
 /// After the last connection: removals of pods that are under way, then uploads. Each within this time; what is left is
@@ -73,6 +76,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
+    loaded.report_warnings();
     let mut parts = Parts::start(config, log).await?;
     let (registry, metrics) = (Arc::clone(&parts.registry), Arc::clone(&parts.metrics));
     let snapshots = Arc::new(ArcSwap::from_pointee(parts.assemble(&loaded).await?));
@@ -211,6 +215,17 @@ impl Parts {
     }
 }
 
+/// The backend for connections that have settings of their own.
+#[derive(Debug)]
+struct Other(Backends);
+
+#[async_trait]
+impl MakeBackend for Other {
+    async fn backend(&self, config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+        Ok(self.0.reconfigured(config).await?.shared())
+    }
+}
+
 impl Assemble for Parts {
     async fn assemble(&mut self, loaded: &Loaded) -> anyhow::Result<Snapshot> {
         let config = &loaded.config;
@@ -221,8 +236,9 @@ impl Assemble for Parts {
             // The recorder begins with telling what an earlier run left.
             self.events.apply(&targets);
         }
-        let services =
-            Services { recorder: self.recorder(config)?, authenticator, backend: backend.shared() };
+        let served: Arc<dyn Backend> = backend.shared();
+        let tailor = Tailor::new(config, Arc::clone(&served), Arc::new(Other(backend.clone())))?;
+        let services = Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
         self.events.apply(&targets);

@@ -9,13 +9,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use containerssh_auth::Authenticator;
 use containerssh_backend::Backend;
-use containerssh_config::{Audit, Config, Penalties};
+use containerssh_config::{Audit, AuthenticationMethod, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
 use crate::serve::{Ciphers, Limits};
 use crate::ssh::{AlgorithmError, Security, fastest, preferred, suits};
+use crate::tailor::Tailor;
 
 /// The window each channel is given, in bytes: enough for 200 MB/s over 10 ms. russh grants it anew on arrival, so it
 /// bounds what is under way and not what is held; the latter is the read gate's.
@@ -40,6 +41,8 @@ pub struct Services {
     pub authenticator: Arc<dyn Authenticator>,
     /// Runs their programs.
     pub backend: Arc<dyn Backend>,
+    /// Asks for settings of each connection's own; `None` if nobody has any.
+    pub tailor: Option<Arc<Tailor>>,
 }
 
 /// Why a configuration cannot be served.
@@ -69,7 +72,8 @@ pub struct Snapshot {
     fast: Option<Arc<server::Config>>,
     pub(crate) identification: String,
     pub(crate) banner: Option<String>,
-    pub(crate) methods: MethodSet,
+    /// Lists of methods, one of which has to be gone through.
+    pub(crate) steps: Vec<Vec<AuthenticationMethod>>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Limits,
     pub(crate) security: Arc<Security>,
@@ -101,18 +105,20 @@ impl Snapshot {
             return Err(SnapshotError::NoRecorder);
         }
         let preferred = preferred(&config.ssh)?;
-        let methods = methods(services.authenticator.as_ref());
+        let steps = steps(config, services.authenticator.as_ref());
+        let first: Vec<_> = steps.iter().filter_map(|list| list.first().copied()).collect();
+        let methods = method_set(&first);
         let fast =
             fastest(&preferred).map(|fast| Arc::new(server_config(config, fast, methods.clone(), host_keys)));
         let limits = &config.ssh.limits;
         let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
         let interval = config.ssh.client_alive_interval;
         Ok(Self {
-            ssh: Arc::new(server_config(config, preferred, methods.clone(), host_keys)),
+            ssh: Arc::new(server_config(config, preferred, methods, host_keys)),
             fast,
             identification: config.ssh.server_version.clone(),
             banner: (!config.ssh.banner.is_empty()).then(|| config.ssh.banner.clone()),
-            methods,
+            steps,
             audit: Arc::new(config.audit.clone()),
             limits: Limits {
                 connections: count(limits.connections),
@@ -155,17 +161,33 @@ fn set(duration: Duration) -> Option<Duration> {
     (!duration.is_zero()).then_some(duration)
 }
 
-/// Only what is configured is offered: advertising more makes clients ask users for what cannot help them.
-fn methods(authenticator: &dyn Authenticator) -> MethodSet {
+/// The lists that are configured, or else each method for itself. Only what is configured is offered: advertising more makes
+/// clients ask users for what cannot help them.
+fn steps(config: &Config, authenticator: &dyn Authenticator) -> Vec<Vec<AuthenticationMethod>> {
+    let lists = &config.auth.authentication_methods;
+    if !lists.is_empty() {
+        return lists.iter().map(|list| list.methods().to_vec()).collect();
+    }
     let configured = authenticator.methods();
-    let mut methods = MethodSet::empty();
-    if configured.public_key {
-        methods.push(MethodKind::PublicKey);
+    let offered = |method: &AuthenticationMethod| match method {
+        AuthenticationMethod::PublicKey => configured.public_key,
+        AuthenticationMethod::Password => configured.password,
+        AuthenticationMethod::KeyboardInteractive => configured.keyboard_interactive,
+    };
+    AuthenticationMethod::ALL.iter().copied().filter(offered).map(|method| vec![method]).collect()
+}
+
+/// Methods as russh has them.
+pub(crate) fn method_set(methods: &[AuthenticationMethod]) -> MethodSet {
+    let mut set = MethodSet::empty();
+    for method in methods {
+        set.push(match method {
+            AuthenticationMethod::PublicKey => MethodKind::PublicKey,
+            AuthenticationMethod::Password => MethodKind::Password,
+            AuthenticationMethod::KeyboardInteractive => MethodKind::KeyboardInteractive,
+        });
     }
-    if configured.password {
-        methods.push(MethodKind::Password);
-    }
-    methods
+    set
 }
 
 fn server_config(

@@ -7,7 +7,7 @@ use containerssh_config::{Auth, AuthMethod, PemError};
 
 use crate::keys::AuthorizedKeys;
 use crate::webhook::Webhook;
-use crate::{Attempt, Authenticator, Methods, Verdict};
+use crate::{Attempt, Authenticator, Identity, Methods, Verdict, code};
 
 /// Why no authenticator can be made of a configuration. The message names the key.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,7 @@ pub fn authenticator(config: &Auth) -> Result<Arc<dyn Authenticator>, AuthConfig
         password: webhook(config.password.method, &config.password.webhook, "auth.password.webhook")?,
         keys: (!paths.is_empty()).then(|| AuthorizedKeys::new(paths.clone())),
         public_key: webhook(config.public_key.method, &config.public_key.webhook, "auth.publicKey.webhook")?,
+        authorization: webhook(config.authz.method, &config.authz.webhook, "auth.authz.webhook")?,
     }))
 }
 
@@ -52,6 +53,7 @@ struct Configured {
     password: Option<Webhook>,
     keys: Option<AuthorizedKeys>,
     public_key: Option<Webhook>,
+    authorization: Option<Webhook>,
 }
 
 #[async_trait]
@@ -60,6 +62,7 @@ impl Authenticator for Configured {
         Methods {
             password: self.password.is_some(),
             public_key: self.keys.is_some() || self.public_key.is_some(),
+            keyboard_interactive: false,
         }
     }
 
@@ -85,5 +88,19 @@ impl Authenticator for Configured {
             Verdict::Rejected => by_file,
             answer => answer,
         }
+    }
+
+    async fn authorize(&self, attempt: &Attempt, identity: Identity) -> Verdict {
+        let Some(webhook) = &self.authorization else { return Verdict::Accepted(Box::new(identity)) };
+        let verdict = webhook.authorization(attempt, identity).await;
+        if verdict == Verdict::Rejected {
+            tracing::info!(
+                code = code::AUTHZ_FAILED,
+                connectionId = attempt.connection_id,
+                username = attempt.username,
+                "The user's credentials are good, but the authorization webhook does not let them in"
+            );
+        }
+        verdict
     }
 }

@@ -13,6 +13,7 @@
 
 mod configured;
 pub mod keys;
+mod restrictions;
 pub mod webhook;
 
 use std::collections::BTreeMap;
@@ -22,16 +23,19 @@ use async_trait::async_trait;
 use containerssh_backend::{FileValue, MetadataValue};
 
 pub use configured::{AuthConfigError, authenticator};
+pub use restrictions::Restrictions;
 
 containerssh_log::codes! {
     /// Codes of authentication.
     pub mod code {
         AUTH_BACKEND_ERROR = "A webhook of authentication gave no usable answer within authTimeout, or one that is no use repeating; the attempt was denied.";
+        AUTHZ_FAILED = "The authorization webhook did not let in a user whose credentials are good.";
         AUTH_INVALID_STATUS = "A webhook of authentication answered with an HTTP status other than 200.";
         AUTH_KEYS_LINE_REFUSED = "A line of an authorized_keys file lists the offered key, but with an option that this version cannot honour or whose condition is not met; the line grants nothing.";
         AUTH_KEYS_LINE_INVALID = "A line of an authorized_keys file is not a key; it grants nothing.";
         AUTH_KEYS_READ_FAILED = "A file of authorized keys could not be read; it grants nothing.";
         AUTH_KEYS_USERNAME_REFUSED = "A user name is not a plain file name, so no file of authorized keys can belong to it.";
+        CONFIG_BACKEND_ERROR = "The configuration server gave no usable answer; the login was denied.";
         HTTP_CLIENT_CONNECTION_FAILED = "An HTTP request could not be made or was not answered in time.";
         HTTP_CLIENT_DECODE_FAILED = "The answer to an HTTP request could not be understood.";
         HTTP_CLIENT_REDIRECTS_DISABLED = "An HTTP server answered with a redirect, which allowRedirects forbids.";
@@ -64,6 +68,23 @@ pub struct Identity {
     pub environment: BTreeMap<String, MetadataValue>,
     /// Files by absolute path.
     pub files: BTreeMap<String, FileValue>,
+    /// What the credential itself forbids or forces.
+    pub restrictions: Restrictions,
+}
+
+impl Identity {
+    /// Adds what a later answer brings: entries of the same name are replaced, and so is the name, if it names one.
+    #[must_use]
+    pub fn with(mut self, later: Identity) -> Identity {
+        if !later.authenticated_username.is_empty() {
+            self.authenticated_username = later.authenticated_username;
+        }
+        self.metadata.extend(later.metadata);
+        self.environment.extend(later.environment);
+        self.files.extend(later.files);
+        self.restrictions = self.restrictions.and(later.restrictions);
+        self
+    }
 }
 
 /// The answer to an attempt.
@@ -78,12 +99,14 @@ pub enum Verdict {
 }
 
 /// The methods that are configured: what a client is offered (RFC 4252 section 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Methods {
     /// `password`
     pub password: bool,
     /// `publickey`
     pub public_key: bool,
+    /// `keyboard-interactive`
+    pub keyboard_interactive: bool,
 }
 
 /// Decides about attempts. One per configuration, shared by all connections; bounded in time by its configuration.
@@ -95,4 +118,8 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
     async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict;
     /// Whether this key, in authorized_keys form without comment, may log in. Asked before possession is proven.
     async fn public_key(&self, attempt: &Attempt, authorized_key: &str) -> Verdict;
+    /// The last word on somebody whose credentials are good. The verdict's identity replaces the one given.
+    async fn authorize(&self, _attempt: &Attempt, identity: Identity) -> Verdict {
+        Verdict::Accepted(Box::new(identity))
+    }
 }

@@ -16,9 +16,13 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::response::IntoResponse;
 use common::{PASSWORD, PASSWORD_BASE64, Server, attempt, reason, reply, settings, webhook};
+use containerssh_auth::webhook::ConfigServer;
 use containerssh_auth::{Identity, Methods, Verdict, authenticator};
 use containerssh_backend::MetadataValue;
-use containerssh_config::{Auth, AuthMethod, PasswordAuth, PublicKeyAuth, Webhook as Settings};
+use containerssh_config::{
+    Auth, AuthMethod, AuthzAuth, ConfigServer as ConfigSettings, PasswordAuth, PublicKeyAuth,
+    Webhook as Settings,
+};
 use futures::StreamExt;
 use futures::stream;
 use tokio::io::AsyncWriteExt;
@@ -247,9 +251,9 @@ async fn only_configured_methods_are_offered_and_others_are_rejected() {
         ..Auth::default()
     };
     for (config, methods) in [
-        (none, Methods { password: false, public_key: false }),
-        (password, Methods { password: true, public_key: false }),
-        (key, Methods { password: false, public_key: true }),
+        (none, Methods::default()),
+        (password, Methods { password: true, ..Methods::default() }),
+        (key, Methods { public_key: true, ..Methods::default() }),
     ] {
         let authenticator = authenticator(&config).unwrap();
         assert_eq!(authenticator.methods(), methods);
@@ -258,4 +262,73 @@ async fn only_configured_methods_are_offered_and_others_are_rejected() {
         let by_key = authenticator.public_key(&attempt(), "ssh-ed25519 AAAA").await;
         assert_eq!(matches!(by_key, Verdict::Accepted(_)), methods.public_key, "{by_key:?}");
     }
+}
+
+#[tokio::test]
+async fn authorization_has_the_last_word_and_adds_to_what_is_known() {
+    let server = Server::start(|_, path| match path {
+        "/password" => reply(200, YES),
+        _ => reply(
+            200,
+            r#"{"success":true,"metadata":{"ROLE":{"value":"dev"}},"environment":{"A":{"value":"b"}}}"#,
+        ),
+    })
+    .await;
+    let config = Auth {
+        password: PasswordAuth { method: AuthMethod::Webhook, webhook: settings(&server.url()) },
+        authz: AuthzAuth { method: AuthMethod::Webhook, webhook: settings(&server.url()) },
+        ..Auth::default()
+    };
+    let authenticator = authenticator(&config).unwrap();
+    let Verdict::Accepted(identity) = authenticator.password(&attempt(), PASSWORD).await else {
+        panic!("rejected")
+    };
+    let Verdict::Accepted(identity) = authenticator.authorize(&attempt(), *identity).await else {
+        panic!("rejected")
+    };
+    assert_eq!(identity.authenticated_username, "alice@example.net");
+    assert_eq!(identity.metadata.keys().collect::<Vec<_>>(), ["ROLE", "TEAM"]);
+    assert_eq!(identity.environment["A"].value, "b");
+    let body = String::from_utf8(server.seen()[1].body.to_vec()).unwrap();
+    assert_eq!(server.seen()[1].path, "/authz");
+    assert!(
+        body.ends_with("\"username\":\"alice\",\"authenticatedUsername\":\"alice@example.net\"}\n"),
+        "{body}"
+    );
+    assert!(!body.contains("TEAM"), "sensitive metadata was sent on: {body}");
+}
+
+#[tokio::test]
+async fn without_a_clear_yes_of_authorization_nobody_gets_in() {
+    for (status, answer) in [(200, r#"{"success":false}"#), (200, "<html>"), (404, ""), (200, "{}")] {
+        let server = Server::with(status, answer).await;
+        let config = Auth {
+            authz: AuthzAuth { method: AuthMethod::Webhook, webhook: settings(&server.url()) },
+            ..Auth::default()
+        };
+        let verdict = authenticator(&config).unwrap().authorize(&attempt(), Identity::default()).await;
+        assert!(!matches!(verdict, Verdict::Accepted(_)), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_configuration_server_is_asked_at_its_very_url_and_understood() {
+    let server =
+        Server::with(200, r#"{"config":{"security":{"maxSessions":1}},"files":{"/f":{"value":"aGk="}}}"#)
+            .await;
+    let mut settings = ConfigSettings { url: format!("{}/c/", server.url()), ..ConfigSettings::default() };
+    let ask = async |settings: &ConfigSettings, identity: &Identity| {
+        ConfigServer::new(settings).unwrap().ask(&attempt(), identity).await.unwrap()
+    };
+    let mut identity = Identity { authenticated_username: "a".into(), ..Identity::default() };
+    identity.metadata.insert("TOKEN".into(), MetadataValue { value: "t".into(), sensitive: true });
+    let configured = ask(&settings, &identity).await;
+    assert_eq!(configured.config["security"]["maxSessions"], 1);
+    assert_eq!(configured.files["/f"].content, "hi");
+    settings.transmit_sensitive_metadata = true;
+    ask(&settings, &identity).await;
+    let seen = server.seen();
+    assert_eq!(seen[0].path, "/c/");
+    assert!(!String::from_utf8_lossy(&seen[0].body).contains("TOKEN"));
+    assert!(String::from_utf8_lossy(&seen[1].body).contains("TOKEN"));
 }

@@ -2,12 +2,16 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::parse::Warning;
 use crate::parse::{self, ConfigError, Problems, Syntax};
 use crate::value::{keyword::keyword_enum, masked};
-use crate::{Audit, Auth, Drain, Health, Kubernetes, Local, Log, Metrics, Security, Session, Ssh};
+use crate::{
+    Audit, Auth, ConfigServer, Drain, Health, Kubernetes, Local, Log, Metrics, Security, Session, Ssh,
+};
 
 keyword_enum! {
     /// `backend`
@@ -27,13 +31,16 @@ keyword_enum! {
 
 /// The gateway's configuration. [`Config::default`] holds the defaults; it lacks a way to authenticate, so it does not
 /// validate as it is.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Config {
     /// The SSH server.
     pub ssh: Ssh,
     /// How clients prove who they are.
     pub auth: Auth,
+    /// Who has settings for each connection's user.
+    #[serde(skip_serializing_if = "ConfigServer::is_default")]
+    pub configserver: ConfigServer,
     /// What serves a connection.
     pub backend: BackendKind,
     /// The cluster, for backend `kubernetes`.
@@ -63,7 +70,7 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with file, line and key.
     pub fn load(path: impl AsRef<Path>) -> Result<Config, ConfigError> {
-        parse::load(path.as_ref())
+        parse::load(path.as_ref()).map(|(config, _)| config)
     }
 
     /// Reads a text; `source_name` stands in errors.
@@ -71,7 +78,27 @@ impl Config {
     /// # Errors
     /// All that is wrong with it, each with source, line and key.
     pub fn parse(text: &str, source_name: &str, syntax: Syntax) -> Result<Config, ConfigError> {
+        Self::parse_with_warnings(text, source_name, syntax).map(|(config, _)| config)
+    }
+
+    /// The same, with what is read all the same but should be written otherwise.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn parse_with_warnings(
+        text: &str,
+        source_name: &str,
+        syntax: Syntax,
+    ) -> Result<(Config, Vec<Warning>), ConfigError> {
         parse::parse(text, source_name, syntax)
+    }
+
+    /// The JSON schema (draft 2020-12) of a configuration file.
+    #[must_use]
+    pub fn json_schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Config);
+        schema.insert("title".to_owned(), "Configuration of containerssh-gateway".into());
+        schema.to_value()
     }
 
     /// Checks what types cannot express. Reading a file includes it.
@@ -87,6 +114,7 @@ impl Config {
     pub(crate) fn check(&self, problems: &mut Problems) {
         self.ssh.check(problems);
         self.auth.check(problems);
+        self.configserver.check(problems);
         self.kubernetes.check(problems);
         self.local.check(problems);
         self.security.check(problems);

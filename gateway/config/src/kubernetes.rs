@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -12,7 +13,7 @@ use crate::value::keyword::keyword_enum;
 use crate::value::{PemOrFile, Secret, duration};
 
 /// `kubernetes`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Kubernetes {
     /// How to reach the API server.
@@ -25,7 +26,7 @@ pub struct Kubernetes {
 
 /// `kubernetes.connection`. With neither `host`, certificate authority nor token, the gateway uses what it finds: the
 /// service account of its own pod, or `KUBECONFIG`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Connection {
     /// Host name or URL of the API server.
@@ -118,13 +119,15 @@ keyword_enum! {
 }
 
 /// `kubernetes.pod`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Pod {
     /// The pod's metadata. The name always derives from the connection id; the namespace is `default` unless given.
+    #[schemars(with = "crate::schema::ObjectMeta")]
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// The pod's specification, whole.
+    #[schemars(with = "crate::schema::PodSpec")]
     pub spec: PodSpec,
     /// Which container serves the sessions, from 0.
     pub console_container_number: usize,
@@ -143,6 +146,7 @@ pub struct Pod {
     /// Metadata of authentication that becomes annotations: key to name.
     pub expose_auth_metadata_as_annotations: BTreeMap<String, String>,
     /// The pod ends by itself after this time, whatever happens to the gateway. 0 for never.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub deadline: Duration,
     /// Whether to do without ContainerSSH's guest agent. Only `true`: this version needs none.
@@ -203,25 +207,31 @@ impl Default for Pod {
 }
 
 /// `kubernetes.timeouts`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Timeouts {
     /// From create to ready.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub pod_start: Duration,
     /// For the removal of a pod, retries included.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub pod_stop: Duration,
     /// For a program to start.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub command_start: Duration,
     /// For a signal to be delivered.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub signal: Duration,
     /// For a window change to be delivered.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub window: Duration,
     /// For one HTTP request to the API server.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub http: Duration,
 }

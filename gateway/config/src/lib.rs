@@ -11,16 +11,22 @@
 //!   takes its default. ContainerSSH replaces explicit zeros by defaults.
 //! - **One type, not two.** The types are plain data with public fields and `Default`, so that the operator can fill
 //!   them; [`Config::validate`] holds the rules that types cannot express, and parsing always ends with it.
+//! - **Old spellings are understood.** What ContainerSSH 0.4 called otherwise becomes today's key before anything else is read, with a
+//!   warning that says what to write.
 //! - **Secrets are a type.** [`Secret`] and [`PemOrFile`] hide their contents from `Debug` and from [`Config::dump`];
 //!   serialising shows them, because the operator renders the file.
 
 mod audit;
 mod auth;
 mod config;
+mod http;
 mod kubernetes;
 mod local;
 mod log;
+mod overlay;
 mod parse;
+mod reference_doc;
+mod schema;
 mod security;
 mod servers;
 mod session;
@@ -33,12 +39,17 @@ pub use audit::{
     FormatVersion, Intercept, LockMode, ObjectLock, OnFailure, OnFull, S3, S3Metadata, ServerSideEncryption,
     Signing, Spool, SseType, SyslogProtocol,
 };
-pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
+pub use auth::{
+    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, MethodList, PasswordAuth,
+    PublicKeyAuth,
+};
 pub use config::{BackendKind, Config};
+pub use http::{CipherSuite, ConfigServer, Curve, TlsVersion, Webhook};
 pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
 pub use local::{Local, RunAs};
 pub use log::{Log, LogDestination};
-pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax};
+pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax, Warning};
+pub use reference_doc::markdown as reference_markdown;
 pub use security::{
     CommandRule, Forwarding, ForwardingMode, ListRule, Security, SecurityMode, SwitchRule,
     whole as whole_command,
@@ -47,5 +58,12 @@ pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
 pub use ssh::{Cipher, Kex, Limits, Mac, Penalties, Ssh};
 pub use value::{ByteSize, KeyPrefix, PemError, PemOrFile, PrefixPart, Secret, duration, keyword};
+
+containerssh_log::codes! {
+    /// Codes of the configuration.
+    pub mod code {
+        CONFIG_AUTH_URL_DEPRECATED = "The configuration names the authentication server as ContainerSSH 0.4 did; it is understood, and the message says what to write instead.";
+    }
+}
 
 pub use containerssh_log::{Format as LogFormat, Level as LogLevel};

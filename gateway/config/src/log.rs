@@ -1,6 +1,7 @@
 //! `log`: what is said, and how.
 
 use containerssh_log::{Format, Level};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::value::keyword::keyword_enum;
@@ -20,12 +21,14 @@ keyword_enum! {
 }
 
 /// `log`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Log {
     /// Events below are not shown.
+    #[schemars(with = "crate::schema::Level")]
     pub level: Level,
     /// What a line looks like.
+    #[schemars(with = "crate::schema::Format")]
     pub format: Format,
     /// Where lines go.
     pub destination: LogDestination,

@@ -2,6 +2,7 @@
 //! whoever wrote it believes that it has one.
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -40,7 +41,7 @@ keyword_enum! {
 }
 
 /// `security`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Security {
     /// What holds where a rule has no mode of its own.
@@ -83,7 +84,7 @@ impl Default for Security {
 }
 
 /// A rule about things that have names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ListRule {
     /// How the lists are meant.
@@ -95,7 +96,7 @@ pub struct ListRule {
 }
 
 /// `security.command`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct CommandRule {
     /// How the lists are meant.
@@ -108,7 +109,7 @@ pub struct CommandRule {
 }
 
 /// A rule about something that has no names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct SwitchRule {
     /// Whether it is allowed. `filter` is `disable`, as there is nothing to list.
@@ -116,7 +117,7 @@ pub struct SwitchRule {
 }
 
 /// `security.forwarding`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Forwarding {
     /// `ssh -R`

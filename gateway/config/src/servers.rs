@@ -2,29 +2,32 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
 use crate::value::listen;
 
 /// `health`: `/livez`, `/readyz` and `/status`; any other path answers like ContainerSSH.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Health {
     /// Whether it is served at all.
     pub enable: bool,
     /// Where.
+    #[schemars(with = "crate::schema::Listen")]
     #[serde(with = "listen")]
     pub listen: SocketAddr,
 }
 
 /// `metrics`: OpenMetrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Metrics {
     /// Whether they are served at all.
     pub enable: bool,
     /// Where.
+    #[schemars(with = "crate::schema::Listen")]
     #[serde(with = "listen")]
     pub listen: SocketAddr,
     /// Under which path.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -84,10 +85,11 @@ keyword_enum! {
 }
 
 /// `ssh`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Ssh {
     /// Where to listen.
+    #[schemars(with = "crate::schema::Listen")]
     #[serde(with = "listen")]
     pub listen: SocketAddr,
     /// The identification string (RFC 4253 section 4.2), without the line end.
@@ -103,11 +105,13 @@ pub struct Ssh {
     /// Host keys, each PEM text or a file name. None: the gateway generates one that lives as long as the process.
     pub hostkeys: Vec<PemOrFile>,
     /// How often to ask a silent client whether it is still there. 0 for never.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub client_alive_interval: Duration,
     /// So many unanswered questions end the connection.
     pub client_alive_count_max: u32,
     /// Time from TCP connect to successful authentication. 0 for no limit.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub login_grace_time: Duration,
     /// How much at once.
@@ -117,7 +121,7 @@ pub struct Ssh {
 }
 
 /// `ssh.limits`: how much at once. 0 is no limit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections in all.
@@ -133,27 +137,33 @@ pub struct Limits {
 /// `ssh.penalties`: connections that end without a login keep others from the same address out for a while, as OpenSSH's
 /// `PerSourcePenalties`, whose defaults these are. Only where the gateway sees its clients' own addresses: behind a load
 /// balancer that hides them, one offender would lock everybody out. So it is off unless asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Penalties {
     /// Whether there are any.
     pub enable: bool,
     /// For a connection on which credentials were rejected.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub auth_fail: Duration,
     /// For one on which nobody tried to log in.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub no_auth: Duration,
     /// For one that used up the login grace time.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub grace_exceeded: Duration,
     /// From this length on a penalty is in force.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub min: Duration,
     /// The longest.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub max: Duration,
     /// Networks that are never kept out, such as `10.0.0.0/8`.
+    #[schemars(with = "Vec<String>")]
     pub exempt: Vec<IpNet>,
 }
 

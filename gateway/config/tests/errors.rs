@@ -185,9 +185,9 @@ fn errors_name_file_line_path_and_what_to_do() {
         ),
         ("geoip: {}\n", "c.yaml:1: geoip is not supported by this version"),
         (
-            "auth: {url: 'http://a'}\n",
-            "c.yaml:1: auth.url is not supported by this version: set auth.password.webhook.url and \
-             auth.publicKey.webhook.url",
+            "auth: {cacert: x}\n",
+            "c.yaml:1: auth.cacert is not supported by this version: it belongs to ContainerSSH 0.4's auth.url, which is not there: \
+             set it in auth.password.webhook and auth.publicKey.webhook",
         ),
         (
             "security:\n  maxSessions: -2\n",

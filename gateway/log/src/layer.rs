@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clean::{self, MAX_LABELS, MAX_MESSAGE, MAX_VALUE};
 use crate::line::{Labels, Value, render};
 use crate::queue::Queue;
-use crate::{Format, Level, code};
+use crate::{Format, Level, code, own};
 
 /// Events of targets that start like this are ours.
 const OURS: &str = "containerssh";
@@ -95,8 +95,11 @@ where
         if metadata.is_span() {
             return metadata.target().starts_with(OURS);
         }
-        let threshold =
-            if metadata.target().starts_with(OURS) { self.level() } else { self.level().max(Level::Warning) };
+        let threshold = if metadata.target().starts_with(OURS) {
+            own::lowest().map_or(self.level(), |lowest| lowest.min(self.level()))
+        } else {
+            self.level().max(Level::Warning)
+        };
         worst(metadata) >= threshold
     }
 
@@ -131,7 +134,11 @@ where
         }
         event.record(&mut collector);
         let level = collector.severity.unwrap_or_else(|| plain(*metadata.level()));
-        if level < self.level() {
+        let own = match collector.labels.get("connectionId") {
+            Some(Value::Text(id)) => own::of(id),
+            _ => None,
+        };
+        if level < own.unwrap_or_else(|| self.level()) {
             return;
         }
         let target = metadata.target();

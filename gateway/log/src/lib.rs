@@ -34,12 +34,14 @@ mod layer;
 mod level;
 mod line;
 mod macros;
+mod own;
 pub mod queue;
 
 pub use codes::{Entry, Table};
 pub use init::{Handle, InitError, LogSettings, init};
 pub use layer::LogLayer;
 pub use level::{Format, Level, UnknownKeyword};
+pub use own::OwnLevel;
 
 #[doc(hidden)]
 pub use tracing as __tracing;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use containerssh_log::queue::Queue;
-use containerssh_log::{Format, Level, LogLayer, alert, crit, emerg, notice};
+use containerssh_log::{Format, Level, LogLayer, OwnLevel, alert, crit, emerg, notice};
 use jiff::Timestamp;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -207,4 +207,23 @@ fn numbers_json_does_not_know_keep_the_line_whole() {
     let parsed: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
     assert_eq!(parsed["details"]["ratio"], serde_json::Value::Null);
     assert_eq!(parsed["details"]["huge"], u128::MAX.to_string());
+}
+
+#[test]
+fn a_connection_may_have_a_level_of_its_own() {
+    let shown = lines(Level::Warning, Format::Text, |_| {
+        let say = |message: &str| {
+            tracing::debug!(target: "containerssh_gateway", connectionId = "watched", "{message}");
+            tracing::debug!(target: "containerssh_gateway", connectionId = "another", "{message} of another");
+            tracing::warn!(target: "containerssh_gateway", connectionId = "silenced", "{message} of a silenced one");
+        };
+        say("before");
+        let own = (OwnLevel::set("watched", Level::Debug), OwnLevel::set("silenced", Level::Error));
+        say("during");
+        drop(own);
+        say("after");
+    });
+    let messages: Vec<&str> =
+        shown.iter().map(|line| line.split('\t').nth(2).unwrap().split(" (").next().unwrap()).collect();
+    assert_eq!(messages, ["before of a silenced one", "during", "after of a silenced one"]);
 }

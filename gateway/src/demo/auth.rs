@@ -63,7 +63,7 @@ fn make_password() -> String {
 #[async_trait]
 impl Authenticator for OneUser {
     fn methods(&self) -> Methods {
-        Methods { password: true, public_key: true }
+        Methods { password: true, public_key: true, keyboard_interactive: false }
     }
 
     async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict {

@@ -78,6 +78,7 @@ async fn gateway(demo: &Demo) -> anyhow::Result<()> {
         recorder: Some(recorder.clone()),
         authenticator: Arc::new(authenticator),
         backend: Arc::new(LocalBackend::new(HostSettings::of(Base::Host), RunAs::Gateway)),
+        tailor: None,
     };
     let snapshot = Snapshot::new(&config, String::new(), &[host_key], services)?;
     let deps = Deps {
@@ -109,7 +110,8 @@ fn config(records: &Path) -> Config {
     config.audit.format = AuditFormat::Binary;
     config.audit.storage = AuditStorage::File;
     config.audit.file.directory = records.display().to_string();
-    config.audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+    config.audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, forwarding: true, ..Intercept::default() };
     config.drain.timeout = DRAIN;
     config
 }

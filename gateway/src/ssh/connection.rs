@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use containerssh_auditlog::Payload;
-use containerssh_backend::BackendError;
+use containerssh_backend::{Backend, BackendError};
 use containerssh_recorder::{SessionStart, Tap};
 use russh::server::{Handle, RunningSession, run_stream};
 use russh::{Disconnect, server};
@@ -26,7 +26,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::Security;
 use super::algorithms::proposes_first;
+use super::auth::Own;
 use super::forward::Forwarding;
 use super::guest::GuestSlot;
 use super::handler::{Handler, HandlerError};
@@ -135,6 +137,7 @@ pub(crate) struct Connection {
     end_reason: OnceLock<EndReason>,
     login: OnceLock<LoggedIn>,
     pub(crate) login_tries: LoginTries,
+    own: OnceLock<Own>,
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
@@ -184,6 +187,7 @@ pub(crate) async fn serve_connection(
         end_reason: OnceLock::new(),
         login: OnceLock::new(),
         login_tries: LoginTries::default(),
+        own: OnceLock::new(),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
         forwarding: Forwarding::default(),
@@ -339,6 +343,21 @@ impl Connection {
     pub(crate) fn not_recorded(&self, error: &containerssh_recorder::TapError) -> NotRecorded {
         self.end(EndReason::NotRecorded(error.to_string()));
         NotRecorded
+    }
+
+    /// Sets what of the settings is this connection's own: once, before the user is in.
+    pub(crate) fn settle(&self, own: Own) {
+        let _ = self.own.set(own);
+    }
+
+    /// What the user may do.
+    pub(crate) fn security(&self) -> &Arc<Security> {
+        self.own.get().map_or(&self.snapshot.security, |own| &own.security)
+    }
+
+    /// What serves the connection.
+    pub(crate) fn backend(&self) -> &Arc<dyn Backend> {
+        self.own.get().map_or(&self.snapshot.services.backend, |own| &own.backend)
     }
 
     /// The user is in. `start` begins to start the guest.

@@ -73,7 +73,7 @@ async fn run(
 ) {
     let begun = Instant::now();
     connection.metrics.guest_requested();
-    let backend = Arc::clone(&connection.snapshot.services.backend);
+    let backend = Arc::clone(connection.backend());
     let started = tokio::select! {
         biased;
         // Dropping the start removes whatever it has created.

@@ -52,13 +52,15 @@ struct Entry {
 
 impl Handler {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, login: Login::default(), channels: HashMap::new(), takes_incoming: false }
+        let login = Login::new(&connection.snapshot.steps);
+        Self { connection, login, channels: HashMap::new(), takes_incoming: false }
     }
 
     fn auth(&self, answer: Answer) -> Auth {
         match answer {
             Answer::Accept => Auth::Accept,
             Answer::Reject => self.reject(),
+            Answer::Partial => self.go_on(true),
             Answer::Abort => {
                 self.connection.end(EndReason::TooManyAttempts);
                 self.reject()
@@ -68,10 +70,13 @@ impl Handler {
 
     /// A wrong password does not take the method away: the user may have mistyped.
     fn reject(&self) -> Auth {
-        Auth::Reject {
-            proceed_with_methods: Some(self.connection.snapshot.methods.clone()),
-            partial_success: false,
-        }
+        self.go_on(false)
+    }
+
+    /// What may be tried next; `partial_success` says that the last try was good (RFC 4252 section 5.1).
+    fn go_on(&self, partial_success: bool) -> Auth {
+        let methods = crate::snapshot::method_set(&self.login.offered_methods());
+        Auth::Reject { proceed_with_methods: Some(methods), partial_success }
     }
 
     /// Decides about a request and answers it, within the callback: russh has one reply flag per channel, which the
@@ -116,7 +121,7 @@ impl Handler {
             let reason = "too many sessions on this connection";
             return Err(Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason });
         }
-        self.connection.snapshot.security.session(live)
+        self.connection.security().session(live)
     }
 
     /// Opens a stream to what the client names, or refuses to.
@@ -135,7 +140,7 @@ impl Handler {
         let admitted = match &target {
             Some(target) => {
                 let allowed =
-                    self.connection.snapshot.security.dial(target).map_err(|refusal| (prohibited, refusal));
+                    self.connection.security().dial(target).map_err(|refusal| (prohibited, refusal));
                 allowed.and_then(|()| self.admit_channel().map_err(|refusal| (short.clone(), refusal)))
             }
             None => Err((ChannelOpenFailure::ConnectFailed, refuse("that is no port to connect to"))),
@@ -256,7 +261,7 @@ impl russh::server::Handler for Handler {
         // russh does not tell us of channels that we closed first.
         self.channels.retain(|_, entry| !entry.decisions.is_closed());
         let (sender, decisions) = mpsc::unbounded_channel();
-        let setup = Setup::new(Arc::clone(&self.connection.snapshot.security));
+        let setup = Setup::new(Arc::clone(self.connection.security()));
         self.channels.insert(channel.id(), Entry { setup, decisions: sender });
         let (read, write) = channel.split();
         let guard = self.connection.open_session();

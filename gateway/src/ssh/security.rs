@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use containerssh_auth::Restrictions;
 use containerssh_backend::{Bind, Target};
 use containerssh_config::{
     Forwarding, ForwardingMode, ListRule, Security as Settings, SecurityMode, whole_command,
@@ -15,7 +16,7 @@ use super::setup::Refusal;
 use crate::codes::security as codes;
 
 /// The section, compiled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Security {
     env: Rule,
     command: CommandRule,
@@ -26,10 +27,12 @@ pub(crate) struct Security {
     force_command: Option<String>,
     max_sessions: Option<usize>,
     forwarding: Forwarding,
+    /// What the user's credential forbids or forces.
+    restrictions: Restrictions,
 }
 
 /// A rule about names.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Rule {
     AllBut(HashSet<String>),
     Only(HashSet<String>),
@@ -58,7 +61,7 @@ impl Rule {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum CommandRule {
     #[default]
     All,
@@ -105,7 +108,13 @@ impl Security {
             force_command: (!settings.force_command.is_empty()).then(|| settings.force_command.clone()),
             max_sessions: usize::try_from(settings.max_sessions).ok(),
             forwarding: settings.forwarding.clone(),
+            restrictions: Restrictions::default(),
         })
+    }
+
+    /// The same for somebody whose credential forbids or forces something.
+    pub(crate) fn restricted(&self, restrictions: Restrictions) -> Self {
+        Self { restrictions, ..self.clone() }
     }
 
     /// Everything, as the defaults are.
@@ -139,7 +148,8 @@ impl Security {
     }
 
     pub(crate) fn tty(&self) -> Result<(), Refusal> {
-        allow(self.tty, codes::SECURITY_TTY_REJECTED, "terminals are not allowed here")
+        let allowed = self.tty && !self.restrictions.no_pty;
+        allow(allowed, codes::SECURITY_TTY_REJECTED, "terminals are not allowed here")
     }
 
     pub(crate) fn signal(&self, name: &str) -> Result<(), Refusal> {
@@ -148,30 +158,46 @@ impl Security {
 
     /// Whether the client may reach this through the guest.
     pub(crate) fn dial(&self, target: &Target) -> Result<(), Refusal> {
-        let mode = match target {
-            Target::Tcp { .. } => self.forwarding.forwarding_mode,
-            Target::Unix { .. } => self.forwarding.socket_forwarding_mode,
+        let own = &self.restrictions;
+        let (mode, permitted) = match target {
+            Target::Tcp { host, port } => (self.forwarding.forwarding_mode, own.may_open(host, *port)),
+            Target::Unix { .. } => (self.forwarding.socket_forwarding_mode, !own.no_port_forwarding),
         };
-        forward(mode, codes::SECURITY_FORWARDING_REJECTED, "forwarding is not allowed here")
+        forward(mode, permitted, codes::SECURITY_FORWARDING_REJECTED, "forwarding is not allowed here")
     }
 
     /// Whether the client may have the guest listen there.
     pub(crate) fn listen(&self, bind: &Bind) -> Result<(), Refusal> {
-        let mode = match bind {
-            Bind::Tcp { .. } => self.forwarding.reverse_forwarding_mode,
-            Bind::Unix { .. } => self.forwarding.socket_listen_mode,
+        let own = &self.restrictions;
+        let (mode, permitted) = match bind {
+            Bind::Tcp { host, port } => {
+                (self.forwarding.reverse_forwarding_mode, own.may_listen(host, *port))
+            }
+            Bind::Unix { .. } => (self.forwarding.socket_listen_mode, !own.no_port_forwarding),
         };
-        forward(mode, codes::SECURITY_REVERSE_FORWARDING_REJECTED, "reverse forwarding is not allowed here")
+        let reason = "reverse forwarding is not allowed here";
+        forward(mode, permitted, codes::SECURITY_REVERSE_FORWARDING_REJECTED, reason)
     }
 
     pub(crate) fn x11(&self) -> Result<(), Refusal> {
-        let mode = self.forwarding.x11_forwarding_mode;
-        forward(mode, codes::SECURITY_X11_FORWARDING_REJECTED, "X11 forwarding is not allowed here")
+        let (mode, permitted) = (self.forwarding.x11_forwarding_mode, !self.restrictions.no_x11_forwarding);
+        forward(
+            mode,
+            permitted,
+            codes::SECURITY_X11_FORWARDING_REJECTED,
+            "X11 forwarding is not allowed here",
+        )
     }
 
     pub(crate) fn auth_agent(&self) -> Result<(), Refusal> {
-        let mode = self.forwarding.agent_forwarding_mode;
-        forward(mode, codes::SECURITY_AGENT_FORWARDING_REJECTED, "agent forwarding is not allowed here")
+        let (mode, permitted) =
+            (self.forwarding.agent_forwarding_mode, !self.restrictions.no_agent_forwarding);
+        forward(
+            mode,
+            permitted,
+            codes::SECURITY_AGENT_FORWARDING_REJECTED,
+            "agent forwarding is not allowed here",
+        )
     }
 
     /// Whether a connection that has `live` sessions may have one more.
@@ -180,9 +206,9 @@ impl Security {
         allow(allowed, codes::SECURITY_MAX_SESSIONS, "too many sessions on this connection")
     }
 
-    /// The program that runs whatever was asked for.
+    /// The program that runs whatever was asked for. The configuration's goes first: a user's must not get around it.
     pub(crate) fn force_command(&self) -> Option<&str> {
-        self.force_command.as_deref()
+        self.force_command.as_deref().or(self.restrictions.force_command.as_deref())
     }
 }
 
@@ -190,8 +216,13 @@ fn allow(allowed: bool, code: &'static str, reason: &'static str) -> Result<(), 
     if allowed { Ok(()) } else { Err(Refusal { code, reason }) }
 }
 
-fn forward(mode: ForwardingMode, code: &'static str, reason: &'static str) -> Result<(), Refusal> {
-    allow(mode == ForwardingMode::Enable, code, reason)
+fn forward(
+    mode: ForwardingMode,
+    permitted: bool,
+    code: &'static str,
+    reason: &'static str,
+) -> Result<(), Refusal> {
+    allow(mode == ForwardingMode::Enable && permitted, code, reason)
 }
 
 #[cfg(test)]
@@ -288,6 +319,30 @@ mod tests {
         }
         let refusal = security("{}").listen(&bind_unix).unwrap_err();
         assert_eq!(refusal.code, codes::SECURITY_REVERSE_FORWARDING_REJECTED);
+    }
+
+    #[test]
+    fn a_credential_only_takes_away() {
+        let restrictions =
+            Restrictions { force_command: Some("backup".into()), no_pty: true, ..Restrictions::default() };
+        let narrower = security("{}").restricted(restrictions.clone());
+        assert!(narrower.tty().is_err() && narrower.shell().is_ok());
+        assert_eq!(narrower.force_command(), Some("backup"));
+        let forced = security("{forceCommand: audit, tty: {mode: disable}}");
+        assert_eq!(forced.restricted(restrictions).force_command(), Some("audit"));
+        assert!(forced.restricted(Restrictions::default()).tty().is_err());
+        let open = security(
+            "{forwarding: {forwardingMode: enable, socketListenMode: enable, x11ForwardingMode: enable}}",
+        );
+        let streams = |security: &Security| {
+            let target = Target::Tcp { host: "db".into(), port: 5432 };
+            let socket = Bind::Unix { path: "/s".into() };
+            [security.dial(&target).is_ok(), security.listen(&socket).is_ok(), security.x11().is_ok()]
+        };
+        assert_eq!(streams(&open), [true; 3]);
+        let nothing =
+            Restrictions { no_port_forwarding: true, no_x11_forwarding: true, ..Restrictions::default() };
+        assert_eq!(streams(&open.restricted(nothing)), [false; 3]);
     }
 
     #[test]

@@ -8,12 +8,14 @@
     reason = "tests fail by panicking; clippy exempts only functions that are tests themselves"
 )]
 
+mod configserver;
 mod demo;
 mod ending;
 mod forwarding;
 mod limits;
 mod local;
 mod login;
+mod methods;
 mod openssh;
 mod process;
 mod reloading;

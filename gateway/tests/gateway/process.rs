@@ -56,6 +56,31 @@ async fn codes_are_documented() {
     assert_eq!(stdout, documented, "write it anew: containerssh-gateway --codes > docs/CODES.md");
 }
 
+#[tokio::test]
+async fn the_configuration_is_documented() {
+    for (option, file, head) in
+        [("--schema", "config.schema.json", ""), ("--keys", "config.md", "<!-- keys -->\n")]
+    {
+        let (stdout, _, status) = run(&[option]).await;
+        assert_eq!(status, Some(0));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);
+        let documented = std::fs::read_to_string(path).unwrap();
+        let (_, generated) =
+            if head.is_empty() { ("", documented.as_str()) } else { documented.split_once(head).unwrap() };
+        assert!(stdout == generated, "write docs/{file} anew: containerssh-gateway {option}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_file_is_understood_and_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "auth:\n  url: http://127.0.0.1:1\n  pubkey: true\n");
+    let (_, stderr, status) = run(&["--check", "--config", file.to_str().unwrap()]).await;
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(stderr.contains("config.yaml:2: auth.url is ContainerSSH 0.4's"), "{stderr}");
+    assert!(stderr.contains("CONFIG_AUTH_URL_DEPRECATED"), "{stderr}");
+}
+
 #[test]
 fn every_code_has_one_meaning() {
     let tables: Vec<_> = containerssh_gateway::codes::TABLES.iter().map(|(_, table)| *table).collect();
@@ -63,6 +88,7 @@ fn every_code_has_one_meaning() {
         &tables[..],
         &[
             containerssh_auth::code::TABLE,
+            containerssh_config::code::TABLE,
             containerssh_kubernetes::code::TABLE,
             containerssh_recorder::code::TABLE,
             containerssh_log::code::TABLE,

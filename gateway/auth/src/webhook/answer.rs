@@ -10,6 +10,7 @@ use containerssh_backend::{FileValue, MetadataValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::Configured;
 use crate::{Identity, Verdict};
 
 /// Most entries of metadata, and most of environment: they become labels and variables of one pod.
@@ -56,30 +57,14 @@ impl Answer {
             Some(Value::String(name)) => username(name)?,
             Some(other) => return Err(wrong_type("authenticatedUsername", "a string", &other)),
         };
-        let mut metadata = BTreeMap::new();
-        for (key, value, sensitive) in entries("metadata", wire.metadata, MAX_ENTRIES)? {
-            short("metadata", &value)?;
-            metadata.insert(key, MetadataValue { value, sensitive });
-        }
-        let mut environment = BTreeMap::new();
-        for (name, value, sensitive) in entries("environment", wire.environment, MAX_ENTRIES)? {
-            short("environment", &value)?;
-            if name.contains('=') || value.contains('\0') {
-                return Err("has an environment variable with '=' in its name or NUL in its value".to_owned());
-            }
-            environment.insert(name, MetadataValue { value, sensitive });
-        }
-        let mut files = BTreeMap::new();
-        for (path, value, sensitive) in entries("files", wire.files, MAX_FILES)? {
-            if !path.starts_with('/') || path.ends_with('/') || path.split('/').any(|part| part == "..") {
-                return Err(format!("has a file whose path is not absolute and plain: {}", shown(&path)));
-            }
-            let content = STANDARD
-                .decode(&value)
-                .map_err(|_| format!("has a file that is not base64: {}", shown(&path)))?;
-            files.insert(path, FileValue { content: Bytes::from(content), sensitive });
-        }
-        Ok(Answer::Accepted(Box::new(Identity { authenticated_username, metadata, environment, files })))
+        let (metadata, environment, files) = values(wire.metadata, wire.environment, wire.files)?;
+        Ok(Answer::Accepted(Box::new(Identity {
+            authenticated_username,
+            metadata,
+            environment,
+            files,
+            ..Identity::default()
+        })))
     }
 
     pub(super) fn into_verdict(self) -> Verdict {
@@ -88,6 +73,61 @@ impl Answer {
             Answer::Rejected => Verdict::Rejected,
         }
     }
+}
+
+type Texts = BTreeMap<String, MetadataValue>;
+
+/// The three mappings that every answer may bring.
+fn values(
+    metadata_field: Option<Value>,
+    environment_field: Option<Value>,
+    files_field: Option<Value>,
+) -> Result<(Texts, Texts, BTreeMap<String, FileValue>), String> {
+    let mut metadata = BTreeMap::new();
+    for (key, value, sensitive) in entries("metadata", metadata_field, MAX_ENTRIES)? {
+        short("metadata", &value)?;
+        metadata.insert(key, MetadataValue { value, sensitive });
+    }
+    let mut environment = BTreeMap::new();
+    for (name, value, sensitive) in entries("environment", environment_field, MAX_ENTRIES)? {
+        short("environment", &value)?;
+        if name.contains('=') || value.contains('\0') {
+            return Err("has an environment variable with '=' in its name or NUL in its value".to_owned());
+        }
+        environment.insert(name, MetadataValue { value, sensitive });
+    }
+    let mut files = BTreeMap::new();
+    for (path, value, sensitive) in entries("files", files_field, MAX_FILES)? {
+        if !path.starts_with('/') || path.ends_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(format!("has a file whose path is not absolute and plain: {}", shown(&path)));
+        }
+        let content = STANDARD
+            .decode(&value)
+            .map_err(|_| format!("has a file that is not base64: {}", shown(&path)))?;
+        files.insert(path, FileValue { content: Bytes::from(content), sensitive });
+    }
+    Ok((metadata, environment, files))
+}
+
+/// What the configuration server answers.
+#[derive(Deserialize)]
+struct ConfigWire {
+    config: Option<Value>,
+    metadata: Option<Value>,
+    environment: Option<Value>,
+    files: Option<Value>,
+}
+
+/// Reads the configuration server's answer. The error completes the sentence "the answer ..." and holds no value.
+pub(super) fn configured(text: &[u8]) -> Result<Configured, String> {
+    let wire: ConfigWire = serde_json::from_slice(text).map_err(|error| explain(text, &error))?;
+    let config = match wire.config {
+        None | Some(Value::Null) => return Err("has no field \"config\"".to_owned()),
+        Some(config @ Value::Object(_)) => config,
+        Some(other) => return Err(wrong_type("config", "an object", &other)),
+    };
+    let (metadata, environment, files) = values(wire.metadata, wire.environment, wire.files)?;
+    Ok(Configured { config, metadata, environment, files })
 }
 
 fn username(name: String) -> Result<String, String> {

@@ -5,11 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use containerssh_config::{PemOrFile, TlsVersion, Webhook as Settings};
+use containerssh_config::{PemOrFile, Webhook as Settings};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect, tls};
+use reqwest::{Client, StatusCode, Url, redirect};
+use zeroize::Zeroizing;
 
-use super::answer::Answer;
+use super::tls;
 use crate::{AuthConfigError, code};
 
 /// Largest answer. Files travel in it as base64; a megabyte is a few certificates and keys, many times over.
@@ -42,26 +43,16 @@ pub(super) fn build(settings: &Settings, option: &str) -> Result<Client, AuthCon
         .no_proxy()
         .redirect(if settings.allow_redirects { follow() } else { redirect::Policy::none() })
         .pool_max_idle_per_host(MAX_IDLE)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .tls_version_min(match settings.tls_version {
-            TlsVersion::V1_2 => tls::Version::TLS_1_2,
-            TlsVersion::V1_3 => tls::Version::TLS_1_3,
-        });
-    if let Some(pem) = &settings.cacert {
-        let certificates = Certificate::from_pem_bundle(load(pem, "cacert")?.as_bytes())
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| invalid(option, "cacert", "holds no certificate that can be read"))?;
-        builder = builder.tls_certs_only(certificates);
-    }
-    if let (Some(cert), Some(key)) = (&settings.cert, &settings.key) {
-        let pem = zeroize::Zeroizing::new(format!("{}\n{}", load(cert, "cert")?, load(key, "key")?));
-        let identity = Identity::from_pem(pem.as_bytes()).map_err(|_| {
-            invalid(option, "key", "cert and key do not hold a certificate and its key that can be read")
-        })?;
-        builder = builder.identity(identity);
-    }
-    // What is left to fail are the certificates: their contents are read only now.
+        .pool_idle_timeout(IDLE_TIMEOUT);
+    let authorities = settings.cacert.as_ref().map(|pem| load(pem, "cacert")).transpose()?;
+    let identity = match (&settings.cert, &settings.key) {
+        (Some(cert), Some(key)) => Some((load(cert, "cert")?, Zeroizing::new(load(key, "key")?))),
+        _ => None,
+    };
+    let tls = tls::config(settings, authorities.as_deref(), identity)
+        .map_err(|error| invalid(option, error.key, &error.message))?;
+    builder = builder.tls_backend_preconfigured(tls);
+    // What is left to fail is nothing of the configuration's.
     builder.build().map_err(|error| invalid(option, "cacert", &chain(&error)))
 }
 
@@ -149,13 +140,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Makes one request. `limit` holds from connect to the last byte.
-pub(super) async fn post(
-    client: &Client,
-    url: &Url,
-    body: Bytes,
-    limit: Duration,
-) -> Result<Answer, Failure> {
+/// Makes one request and returns the body of its answer. `limit` holds from connect to the last byte.
+pub(super) async fn post(client: &Client, url: &Url, body: Bytes, limit: Duration) -> Result<Bytes, Failure> {
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
             Failure::timeout(limit)
@@ -180,7 +166,7 @@ pub(super) async fn post(
         }
         text.extend_from_slice(&chunk);
     }
-    Answer::parse(&text).map_err(Failure::Answer)
+    Ok(text.freeze())
 }
 
 /// An error with its causes, without the URL, which may hold credentials.

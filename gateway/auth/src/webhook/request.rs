@@ -1,12 +1,15 @@
 //! What the webhooks are asked: byte for byte what ContainerSSH sends.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::Attempt;
+use crate::{Attempt, Identity};
 
 /// The order of the fields is that of the wire.
 #[derive(Serialize)]
@@ -14,12 +17,26 @@ use crate::Attempt;
 struct Request<'a> {
     remote_address: String,
     connection_id: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<&'a str, Entry<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<&'a str, Entry<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    files: BTreeMap<&'a str, Entry<'a>>,
     client_version: &'a str,
     username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    authenticated_username: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     password_base64: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    value: Cow<'a, str>,
+    sensitive: bool,
 }
 
 /// The body of a password request.
@@ -33,21 +50,69 @@ pub(super) fn public_key(attempt: &Attempt, authorized_key: &str) -> Bytes {
     body(attempt, None, Some(authorized_key))
 }
 
+/// The body of an authorization request.
+pub(super) fn authorization(attempt: &Attempt, identity: &Identity) -> Bytes {
+    encode(&of_user(attempt, identity, false))
+}
+
+/// The body of a request to the configuration server.
+pub(super) fn configuration(attempt: &Attempt, identity: &Identity, sensitive: bool) -> Bytes {
+    encode(&of_user(attempt, identity, sensitive))
+}
+
+fn of_user<'a>(attempt: &'a Attempt, identity: &'a Identity, sensitive: bool) -> Request<'a> {
+    let texts = |values: &'a BTreeMap<String, containerssh_backend::MetadataValue>| {
+        values
+            .iter()
+            .filter(|(_, value)| sensitive || !value.sensitive)
+            .map(|(name, value)| {
+                (name.as_str(), Entry { value: Cow::Borrowed(&value.value), sensitive: value.sensitive })
+            })
+            .collect()
+    };
+    let files = identity
+        .files
+        .iter()
+        .filter(|(_, file)| sensitive || !file.sensitive)
+        .map(|(path, file)| {
+            (path.as_str(), Entry { value: STANDARD.encode(&file.content).into(), sensitive: file.sensitive })
+        })
+        .collect();
+    Request {
+        metadata: texts(&identity.metadata),
+        environment: texts(&identity.environment),
+        files,
+        authenticated_username: &identity.authenticated_username,
+        ..base(attempt)
+    }
+}
+
 fn body(attempt: &Attempt, password_base64: Option<&str>, public_key: Option<&str>) -> Bytes {
+    encode(&Request { password_base64, public_key, ..base(attempt) })
+}
+
+fn base(attempt: &Attempt) -> Request<'_> {
     let mut remote = attempt.remote_addr;
     // Go shows an IPv4 client of a dual-stack listener as IPv4.
     remote.set_ip(remote.ip().to_canonical());
-    let request = Request {
+    Request {
         remote_address: remote.to_string(),
         connection_id: &attempt.connection_id,
+        metadata: BTreeMap::new(),
+        environment: BTreeMap::new(),
+        files: BTreeMap::new(),
         client_version: &attempt.client_version,
         username: &attempt.username,
-        password_base64,
-        public_key,
-    };
+        authenticated_username: "",
+        password_base64: None,
+        public_key: None,
+    }
+}
+
+fn encode(request: &Request<'_>) -> Bytes {
     // Strings always have a JSON form.
-    let json = Zeroizing::new(serde_json::to_string(&request).unwrap_or_default());
-    // The buffer holds the password and is wiped when the last attempt is over.
+    let json = Zeroizing::new(serde_json::to_string(request).unwrap_or_default());
+    // The buffer may hold a password and is wiped when the last attempt is over.
     Bytes::from_owner(Zeroizing::new(like_go(&json)))
 }
 
@@ -72,6 +137,8 @@ fn like_go(json: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use containerssh_backend::{FileValue, MetadataValue};
+
     use super::*;
 
     fn attempt(remote: &str, username: &str) -> Attempt {
@@ -103,6 +170,45 @@ mod tests {
              \"clientVersion\":\"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10\",\"username\":\"foo\",\
              \"publicKey\":\"ssh-ed25519 AAAA\"}\n"
         );
+    }
+
+    fn identity() -> Identity {
+        let value = |value: &str, sensitive| MetadataValue { value: value.into(), sensitive };
+        Identity {
+            authenticated_username: "foo@example".into(),
+            metadata: [("TEAM".into(), value("x", false)), ("TOKEN".into(), value("secret", true))].into(),
+            environment: [("LANG".into(), value("C", false))].into(),
+            files: [("/f".into(), FileValue { content: Bytes::from_static(b"hi"), sensitive: false })].into(),
+            ..Identity::default()
+        }
+    }
+
+    #[test]
+    fn a_configuration_request_is_byte_for_byte_the_reference_s() {
+        let body = configuration(&attempt("127.0.0.1:1", "foo"), &identity(), true);
+        assert_eq!(
+            body,
+            "{\"remoteAddress\":\"127.0.0.1:1\",\"connectionId\":\"0123456789abcdef0123456789abcdef\",\
+             \"metadata\":{\"TEAM\":{\"value\":\"x\",\"sensitive\":false},\"TOKEN\":{\"value\":\"secret\",\"sensitive\":true}},\
+             \"environment\":{\"LANG\":{\"value\":\"C\",\"sensitive\":false}},\
+             \"files\":{\"/f\":{\"value\":\"aGk=\",\"sensitive\":false}},\
+             \"clientVersion\":\"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10\",\"username\":\"foo\",\
+             \"authenticatedUsername\":\"foo@example\"}\n"
+        );
+    }
+
+    #[test]
+    fn what_is_sensitive_goes_no_further_unless_asked_for() {
+        for body in [
+            authorization(&attempt("127.0.0.1:1", "foo"), &identity()),
+            configuration(&attempt("127.0.0.1:1", "foo"), &identity(), false),
+        ] {
+            let text = std::str::from_utf8(&body).unwrap();
+            assert!(text.contains("TEAM") && !text.contains("TOKEN") && !text.contains("secret"), "{text}");
+        }
+        let nobody = Identity::default();
+        let body = authorization(&attempt("127.0.0.1:1", "foo"), &nobody);
+        assert!(body.ends_with(b"\"username\":\"foo\"}\n"), "{body:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `audit.encryption`: who may read the records.
 
 use bech32::FromBase32 as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -9,7 +10,7 @@ use crate::parse::Problems;
 const MAX_RECIPIENTS: usize = 16;
 
 /// `audit.encryption`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Encryption {
     /// X25519 recipients of age (`age1…`): records are encrypted to all of them, and each can read them alone. None:

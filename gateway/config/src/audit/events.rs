@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -127,7 +128,7 @@ keyword_enum! {
 }
 
 /// One entry of `audit.events`: exactly one of its fields is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventTarget {
     /// An HTTP server that takes JSON.
@@ -139,7 +140,7 @@ pub struct EventTarget {
 }
 
 /// `audit.events[].webhook`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventWebhook {
     /// Where batches are POSTed.
@@ -164,6 +165,7 @@ pub struct EventWebhook {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PemOrFile>,
     /// Time for one request, from connect to the answer.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// How much goes into one request.
@@ -174,7 +176,7 @@ pub struct EventWebhook {
 }
 
 /// `audit.events[].webhook.batch`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventBatch {
     /// Most events.
@@ -182,12 +184,13 @@ pub struct EventBatch {
     /// Most bytes, before compression; a single event may be larger.
     pub bytes: ByteSize,
     /// How long the first event waits for others.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub delay: Duration,
 }
 
 /// `audit.events[].syslog`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventSyslog {
     /// `host:port`.
@@ -208,6 +211,7 @@ pub struct EventSyslog {
     /// Largest message; contents are cut so that it fits.
     pub message_bytes: ByteSize,
     /// Time to connect, and for what is written to be taken.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// Which events. Absent: all, without passwords.
@@ -216,7 +220,7 @@ pub struct EventSyslog {
 }
 
 /// `audit.eventLimits`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct EventLimits {
     /// Bytes that wait in memory for each target, at most. What comes beyond is dropped, counted and told.

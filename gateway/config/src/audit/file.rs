@@ -1,12 +1,13 @@
 //! `audit.file`: records as files of a directory.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
 use crate::value::KeyPrefix;
 
 /// `audit.file`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct FileStorage {
     /// One file per connection, named by its id.

@@ -1,9 +1,10 @@
 //! `audit.intercept`: which contents are recorded.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `audit.intercept`: contents that are recorded. That something happened is always recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Intercept {
     /// What the client types.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
@@ -23,12 +24,13 @@ keyword_enum! {
 }
 
 /// `audit.s3.objectLock`: sent with each object. Without, the bucket's own default holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ObjectLock {
     /// How strict.
     pub mode: LockMode,
     /// For how long from the upload on.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration", skip_serializing_if = "Duration::is_zero")]
     pub retention: Duration,
     /// Whether the object cannot be deleted until somebody lifts the hold, whatever the retention.

@@ -25,6 +25,7 @@ pub use spool::{Durability, OnFull, Spool};
 pub use sse::{ServerSideEncryption, SseType};
 pub use version::FormatVersion;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -76,7 +77,7 @@ keyword_enum! {
 }
 
 /// `audit`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Audit {
     /// Whether anything is recorded.
@@ -112,7 +113,7 @@ pub struct Audit {
 }
 
 /// `audit.policy`: opaque to the gateway; stands in S3 metadata, metrics and status.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct AuditPolicyInfo {
     /// Hash of the effective policy.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ObjectLock, ServerSideEncryption};
@@ -10,7 +11,7 @@ use crate::parse::Problems;
 use crate::value::{KeyPrefix, PemOrFile, Secret, keyword};
 
 /// `audit.s3`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct S3 {
     /// The spool's directory.
@@ -53,12 +54,13 @@ pub struct S3 {
     /// How long nobody can delete them.
     pub object_lock: ObjectLock,
     /// Uploads in parts below `prefix` that nobody finished for so long are removed. Zero: never.
+    #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub abort_stale_uploads_after: Duration,
 }
 
 /// `audit.s3.metadata`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct S3Metadata {
     /// The client's address.

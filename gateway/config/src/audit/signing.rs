@@ -1,12 +1,13 @@
 //! `audit.signing`: the key that manifests are signed with.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
 use crate::value::{PemError, PemOrFile};
 
 /// `audit.signing`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Signing {
     /// An Ed25519 private key: PKCS#8 in PEM, or the name of a file that holds it. Absent, with no `keyFile` either:

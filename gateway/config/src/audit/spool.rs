@@ -1,5 +1,6 @@
 //! `audit.spool`: the store between the session and its destination.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -33,7 +34,7 @@ keyword_enum! {
 }
 
 /// `audit.spool`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Spool {
     /// Most bytes it may hold.

@@ -1,5 +1,6 @@
 //! `audit.s3.serverSideEncryption`: how the store encrypts objects at rest.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parse::Problems;
@@ -20,7 +21,7 @@ keyword_enum! {
 }
 
 /// `audit.s3.serverSideEncryption`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ServerSideEncryption {
     /// Whose keys.

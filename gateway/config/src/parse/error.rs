@@ -15,6 +15,23 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Something that is understood and should be written otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// A stable code.
+    pub code: &'static str,
+    /// Line in the source, from 1.
+    pub line: u64,
+    /// What is written, and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
 impl Problem {
     pub(crate) fn at_line(line: Option<u64>, message: String) -> Self {
         Self { line, path: String::new(), message }
@@ -41,6 +58,14 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn single(source_name: &str, problem: Problem) -> Self {
         Self { source_name: source_name.to_owned(), problems: vec![problem] }
+    }
+
+    /// The same for a text that nobody has seen: its lines mean nothing.
+    pub(crate) fn without_lines(mut self) -> Self {
+        for problem in &mut self.problems {
+            problem.line = None;
+        }
+        self
     }
 
     /// The file, or whatever the configuration came from.

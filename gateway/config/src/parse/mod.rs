@@ -6,6 +6,7 @@
 
 mod de;
 mod error;
+mod legacy;
 mod node;
 mod reference;
 mod spelling;
@@ -17,7 +18,7 @@ use serde::Deserialize;
 
 use crate::Config;
 
-pub use error::{ConfigError, Problem};
+pub use error::{ConfigError, Problem, Warning};
 
 pub(crate) use error::Problems;
 
@@ -47,7 +48,7 @@ impl Syntax {
     }
 }
 
-pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
+pub(crate) fn load(path: &Path) -> Result<(Config, Vec<Warning>), ConfigError> {
     let name = path.display().to_string();
     let failed = |message: String| ConfigError::single(&name, Problem::at_line(None, message));
     let file = std::fs::File::open(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
@@ -70,12 +71,18 @@ fn too_large() -> String {
     format!("is larger than {MAX_CONFIG_BYTES} bytes")
 }
 
-pub(crate) fn parse(text: &str, source_name: &str, syntax: Syntax) -> Result<Config, ConfigError> {
+pub(crate) fn parse(
+    text: &str,
+    source_name: &str,
+    syntax: Syntax,
+) -> Result<(Config, Vec<Warning>), ConfigError> {
     if text.len() > MAX_CONFIG_BYTES {
         return Err(ConfigError::single(source_name, Problem::at_line(None, too_large())));
     }
     let mut tree = node::read(text, syntax).map_err(|problem| ConfigError::single(source_name, problem))?;
     let mut problems = Problems::default();
+    let mut warnings = Vec::new();
+    legacy::normalize(&mut tree, &mut problems, &mut warnings);
     spelling::normalize(&mut tree, &mut problems);
     let config = deserialize(&mut tree, &mut problems);
     if let Some(config) = config {
@@ -83,7 +90,7 @@ pub(crate) fn parse(text: &str, source_name: &str, syntax: Syntax) -> Result<Con
         config.check(&mut rules);
         problems.add_rules(rules, &tree);
         if problems.is_empty() {
-            return Ok(config);
+            return Ok((config, warnings));
         }
     }
     Err(problems.into_error(source_name))

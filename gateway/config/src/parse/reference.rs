@@ -1,23 +1,29 @@
 //! What to say about a key that has no effect here.
 
+/// Settings of ContainerSSH 0.4's one authentication server, without that server.
+const LEGACY: &str = "it belongs to ContainerSSH 0.4's auth.url, which is not there: set it in auth.password.webhook and \
+                      auth.publicKey.webhook";
+
 /// Keys of ContainerSSH that this version does not implement, with what to do instead. List indices are left out.
 const UNSUPPORTED: &[(&str, &str)] = &[
-    ("configserver", ""),
     ("docker", "use backend \"kubernetes\""),
     ("dockerrun", "it was removed from ContainerSSH as well"),
     ("kuberun", "it was removed from ContainerSSH as well: use kubernetes"),
     ("sshproxy", "use backend \"kubernetes\""),
     ("geoip", ""),
-    ("auth.url", "set auth.password.webhook.url and auth.publicKey.webhook.url"),
-    ("auth.pubkey", "set auth.publicKey.method"),
+    ("auth.allowRedirects", LEGACY),
+    ("auth.timeout", LEGACY),
+    ("auth.authTimeout", LEGACY),
+    ("auth.cacert", LEGACY),
+    ("auth.cert", LEGACY),
+    ("auth.key", LEGACY),
+    ("auth.tlsVersion", LEGACY),
+    ("auth.curves", LEGACY),
+    ("auth.cipher", LEGACY),
+    ("auth.pubkey", "it belongs to ContainerSSH 0.4's auth.url: set auth.publicKey.method"),
     ("auth.gssapi", ""),
     ("auth.keyboardInteractive", ""),
-    ("auth.authz", ""),
     ("auth.password.kerberos", ""),
-    ("auth.password.webhook.curves", "the TLS library's choice is used"),
-    ("auth.password.webhook.cipher", "the TLS library's choice is used"),
-    ("auth.publicKey.webhook.curves", "the TLS library's choice is used"),
-    ("auth.publicKey.webhook.cipher", "the TLS library's choice is used"),
     ("kubernetes.pod.createMissingPods", ""),
     ("kubernetes.pod.agentPath", "there is no guest agent, and none is needed"),
     ("log.file", "lines go to stdout"),

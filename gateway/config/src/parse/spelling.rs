@@ -91,18 +91,18 @@ fn shown(name: &str) -> String {
     containerssh_log::clean::text(name, 100)
 }
 
-fn map(node: &mut Node) -> Option<&mut Vec<(Key, Node)>> {
+pub(super) fn map(node: &mut Node) -> Option<&mut Vec<(Key, Node)>> {
     match &mut node.value {
         Value::Map(entries) => Some(entries),
         _ => None,
     }
 }
 
-fn entry<'a>(map: &'a mut [(Key, Node)], name: &str) -> Option<&'a mut (Key, Node)> {
+pub(super) fn entry<'a>(map: &'a mut [(Key, Node)], name: &str) -> Option<&'a mut (Key, Node)> {
     map.iter_mut().find(|(key, _)| key.name == name)
 }
 
-fn take(map: &mut Vec<(Key, Node)>, name: &str) -> Option<(Key, Node)> {
+pub(super) fn take(map: &mut Vec<(Key, Node)>, name: &str) -> Option<(Key, Node)> {
     let at = map.iter().position(|(key, _)| key.name == name)?;
     Some(map.remove(at))
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::{MASK, is_masked};
@@ -15,7 +16,8 @@ const BEGIN: &str = "-----BEGIN ";
 
 /// PEM text, or the name of a file that holds it. Inline keys are hidden from `Debug` and dumps like a
 /// [`Secret`](crate::Secret); file names and inline certificates are shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(transparent)]
 pub struct PemOrFile(String);
 

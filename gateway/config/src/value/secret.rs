@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// What stands in place of a secret.
@@ -33,7 +34,8 @@ pub(crate) fn is_masked() -> bool {
 
 /// A password, token or key. `Debug` shows `***`, and so does a [`dump`](crate::Config::dump); serialising shows it,
 /// because the operator renders configuration files.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(inline)]
 #[serde(transparent)]
 pub struct Secret(String);
 

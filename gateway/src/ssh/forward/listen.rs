@@ -17,7 +17,7 @@ impl Connection {
         let request = self.next_global_request();
         self.record(asked).await.ok()?;
         let outcome = match bind {
-            Some(bind) => match self.snapshot.security.listen(&bind) {
+            Some(bind) => match self.security().listen(&bind) {
                 Ok(()) => self.do_listen(bind).await.map_err(|error| {
                     (codes::ssh::SSH_GLOBAL_REQUEST_FAILED, messages::one_line(&error.to_string()))
                 }),

@@ -22,7 +22,7 @@ pub(crate) struct TestAuth {
 #[async_trait]
 impl Authenticator for TestAuth {
     fn methods(&self) -> Methods {
-        Methods { password: true, public_key: true }
+        Methods { password: true, public_key: true, ..Methods::default() }
     }
 
     async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict {

@@ -12,7 +12,9 @@ use containerssh_backend::{
     Backend, BackendError, Bind, Command, ConnectionInfo, DialError, Guest, Incoming, Output, Program,
     ProgramInput, ProgramOutput, ProgramSpec, ProgressSender, Signal, Stream, Target, WindowSize,
 };
+use containerssh_config::Config;
 use containerssh_forward::{Attached, Forwards};
+use containerssh_gateway::MakeBackend;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{mpsc, watch};
@@ -32,6 +34,8 @@ pub(crate) enum Start {
 pub(crate) struct LocalBackend {
     pub(crate) start: Mutex<Start>,
     pub(crate) connections: Mutex<Vec<Arc<ConnectionInfo>>>,
+    /// Configurations of connections that have settings of their own.
+    pub(crate) made: Mutex<Vec<Config>>,
     /// Guests asked for, given up while they started, closed.
     pub(crate) asked: watch::Sender<usize>,
     pub(crate) given_up: watch::Sender<usize>,
@@ -45,6 +49,7 @@ impl Default for LocalBackend {
         Self {
             start: Mutex::default(),
             connections: Mutex::default(),
+            made: Mutex::default(),
             asked: watch::Sender::new(0),
             given_up: watch::Sender::new(0),
             closed: watch::Sender::new(0),
@@ -99,6 +104,14 @@ impl Backend for Local {
         }
         starting.0 = None;
         Ok(Arc::new(LocalGuest { backend: Arc::clone(&self.0), forwards: Forwards::new() }))
+    }
+}
+
+#[async_trait]
+impl MakeBackend for Local {
+    async fn backend(&self, config: &Config) -> anyhow::Result<Arc<dyn Backend>> {
+        self.0.made.lock().unwrap().push(config.clone());
+        Ok(Arc::new(self.clone()))
     }
 }
 

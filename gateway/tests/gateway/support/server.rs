@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
 use containerssh_config::{AuditFormat, AuditStorage, Config, Intercept};
-use containerssh_gateway::{Deps, Services, Snapshot, admin, hostkeys, serve};
+use containerssh_gateway::{Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use prometheus_client::registry::Registry;
 use russh::keys::PrivateKey;
@@ -31,6 +31,10 @@ pub(crate) struct Gateway {
     host_keys: Vec<PrivateKey>,
     recorder: Recorder,
     served: JoinHandle<()>,
+}
+
+fn tailor(config: &Config, backend: &Arc<LocalBackend>) -> Option<Arc<Tailor>> {
+    Tailor::new(config, Arc::new(Local(backend.clone())), Arc::new(Local(backend.clone()))).unwrap()
 }
 
 /// One connection's record.
@@ -59,6 +63,7 @@ impl Gateway {
                 recorder: Some(recorder.clone()),
                 authenticator: auth.clone(),
                 backend: Arc::new(Local(backend.clone())),
+                tailor: tailor(&config, &backend),
             },
         );
         let snapshots = Arc::new(ArcSwap::from_pointee(snapshot.unwrap()));
@@ -76,6 +81,7 @@ impl Gateway {
             recorder: Some(self.recorder.clone()),
             authenticator: self.auth.clone(),
             backend: Arc::new(Local(self.backend.clone())),
+            tailor: tailor(config, &self.backend),
         };
         Snapshot::new(config, hash.into(), &self.host_keys, services).unwrap()
     }

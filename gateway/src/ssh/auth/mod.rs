@@ -3,22 +3,31 @@
 //! - A public key counts as authenticated only when its possession is proven; what a client merely offers is recorded as
 //!   an attempt.
 //! - The answer about a key is kept for the connection: the offer and the proof that follows it cost one question.
+//! - Where several methods are asked for, each success but the last is partial (RFC 4252 section 5.1), and all of them are one
+//!   user's: see [`steps`].
 //! - Every doubt rejects. So does a record that cannot be written, if recording is mandatory.
+
+mod admit;
+mod report;
+mod steps;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use containerssh_auditlog::Payload;
-use containerssh_auth::{Attempt, Identity, Verdict};
-use containerssh_backend::ConnectionInfo;
+use containerssh_auth::{Attempt, Verdict};
+use containerssh_config::AuthenticationMethod as Method;
 use russh::keys::PublicKey;
 use tokio::time::Instant;
 
+pub(crate) use admit::Own;
+
 use super::connection::{Connection, NotRecorded};
-use super::guest::GuestSlot;
 use crate::admin::AuthType;
-use crate::codes;
+use admit::{Admission, admission, admit};
+use report::report;
+use steps::{Progress, Steps, Turn};
 
 /// Rejected credentials per connection, as OpenSSH's `MaxAuthTries`.
 const MAX_FAILURES: u32 = 6;
@@ -35,20 +44,76 @@ const MAX_PASSWORD: usize = 4096;
 pub(crate) enum Answer {
     Accept,
     Reject,
+    /// Good, and another method has to succeed too.
+    Partial,
     /// No more attempts: the connection ends.
     Abort,
 }
 
 /// One connection's attempts so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Login {
     failures: u32,
     probes: u32,
     /// Answers by user and key; at most [`MAX_PROBES`].
     verdicts: Vec<(String, String, Verdict)>,
+    steps: Steps,
+}
+
+/// What a verdict about a credential leads to.
+enum Judged {
+    Complete(Box<Admission>),
+    Partial,
+    Rejected,
+    Unavailable(String),
 }
 
 impl Login {
+    /// At the beginning of a connection, with the lists of methods one of which has to be gone through.
+    pub(crate) fn new(lists: &[Vec<Method>]) -> Self {
+        Self { failures: 0, probes: 0, verdicts: Vec::new(), steps: Steps::new(lists) }
+    }
+
+    /// The methods that may be tried now.
+    pub(crate) fn offered_methods(&self) -> Vec<Method> {
+        self.steps.offered()
+    }
+
+    /// Whether there is no use in going on.
+    fn is_over(&self, user: &str, method: Method) -> bool {
+        self.failures >= MAX_FAILURES || self.steps.turn(user, method) == Turn::OtherUser
+    }
+
+    /// A credential was judged; if it is good, what comes next is.
+    async fn judge(
+        &mut self,
+        connection: &Connection,
+        user: &str,
+        method: Method,
+        verdict: Verdict,
+    ) -> Judged {
+        let verdict = match verdict {
+            Verdict::Accepted(identity) => match self.steps.succeeded(user, method, *identity) {
+                Progress::More => return Judged::Partial,
+                Progress::Complete(identity) => match admission(connection, user, *identity).await {
+                    Ok(admission) => return Judged::Complete(Box::new(admission)),
+                    Err(denied) => denied,
+                },
+            },
+            denied => denied,
+        };
+        match verdict {
+            Verdict::Unavailable(reason) => {
+                connection.login_tries.undecided.store(true, Ordering::Relaxed);
+                Judged::Unavailable(reason)
+            }
+            _ => {
+                connection.login_tries.rejected.store(true, Ordering::Relaxed);
+                Judged::Rejected
+            }
+        }
+    }
+
     /// A password (RFC 4252 section 8).
     pub(crate) async fn password(
         &mut self,
@@ -56,7 +121,7 @@ impl Login {
         user: &str,
         password: &str,
     ) -> Answer {
-        if self.failures >= MAX_FAILURES {
+        if self.is_over(user, Method::Password) {
             return Answer::Abort;
         }
         let verdict = self.ask_password(connection, user, password).await;
@@ -64,7 +129,7 @@ impl Login {
     }
 
     async fn ask_password(
-        &self,
+        &mut self,
         connection: &Arc<Connection>,
         user: &str,
         password: &str,
@@ -77,27 +142,30 @@ impl Login {
         let record = |payload| connection.record(payload);
         record(Payload::AuthPassword { username: username.clone(), password: kept.clone() }).await?;
         let begun = Instant::now();
-        let verdict = if user.len() > MAX_USERNAME || password.len() > MAX_PASSWORD {
+        let wrong_turn = self.steps.turn(user, Method::Password) != Turn::Yes;
+        let verdict = if wrong_turn || user.len() > MAX_USERNAME || password.len() > MAX_PASSWORD {
             Verdict::Rejected
         } else {
             let authenticator = &connection.snapshot.services.authenticator;
             let attempt = connection.attempt(user);
             unless_gone(connection, authenticator.password(&attempt, password.as_bytes())).await
         };
-        log(connection, user, AuthType::password, &verdict, begun);
-        match verdict {
-            Verdict::Accepted(identity) => {
+        report(connection, user, AuthType::password, &verdict, begun);
+        match self.judge(connection, user, Method::Password, verdict).await {
+            Judged::Complete(admission) => {
                 record(Payload::AuthPasswordSuccessful { username, password: kept }).await?;
-                succeed(connection, user, *identity).await?;
+                admit(connection, user, *admission).await?;
                 Ok(Answer::Accept)
             }
-            Verdict::Rejected => {
-                connection.login_tries.rejected.store(true, Ordering::Relaxed);
+            Judged::Partial => {
+                record(Payload::AuthPasswordSuccessful { username, password: kept }).await?;
+                Ok(Answer::Partial)
+            }
+            Judged::Rejected => {
                 record(Payload::AuthPasswordFailed { username, password: kept }).await?;
                 Ok(Answer::Reject)
             }
-            Verdict::Unavailable(reason) => {
-                connection.login_tries.undecided.store(true, Ordering::Relaxed);
+            Judged::Unavailable(reason) => {
                 record(Payload::AuthPasswordBackendError { username, password: kept, reason }).await?;
                 Ok(Answer::Reject)
             }
@@ -112,7 +180,7 @@ impl Login {
         key: &PublicKey,
     ) -> Answer {
         self.probes += 1;
-        if self.failures >= MAX_FAILURES || self.probes > MAX_PROBES {
+        if self.is_over(user, Method::PublicKey) || self.probes > MAX_PROBES {
             return Answer::Abort;
         }
         let answer = self.ask_key(connection, user, key).await;
@@ -131,15 +199,16 @@ impl Login {
             Some(verdict) => verdict.clone(),
             None => {
                 let begun = Instant::now();
-                let verdict = if user.len() > MAX_USERNAME {
-                    Verdict::Rejected
-                } else {
-                    let authenticator = &connection.snapshot.services.authenticator;
-                    let attempt = connection.attempt(user);
-                    unless_gone(connection, authenticator.public_key(&attempt, &key)).await
-                };
+                let verdict =
+                    if user.len() > MAX_USERNAME || self.steps.turn(user, Method::PublicKey) != Turn::Yes {
+                        Verdict::Rejected
+                    } else {
+                        let authenticator = &connection.snapshot.services.authenticator;
+                        let attempt = connection.attempt(user);
+                        unless_gone(connection, authenticator.public_key(&attempt, &key)).await
+                    };
                 if !matches!(verdict, Verdict::Accepted(_)) {
-                    log(connection, user, AuthType::pubkey, &verdict, begun);
+                    report(connection, user, AuthType::pubkey, &verdict, begun);
                 }
                 self.verdicts.push((user.to_owned(), key.clone(), verdict.clone()));
                 verdict
@@ -167,28 +236,46 @@ impl Login {
         user: &str,
         key: &PublicKey,
     ) -> Answer {
+        if self.is_over(user, Method::PublicKey) {
+            return Answer::Abort;
+        }
         let key = authorized_form(key);
-        let answer = match self.known(user, &key).cloned() {
-            Some(verdict @ Verdict::Accepted(_)) => {
-                log(connection, user, AuthType::pubkey, &verdict, Instant::now());
-                let Verdict::Accepted(identity) = verdict else { return Answer::Reject };
-                self.accept_key(connection, user, key, *identity).await
-            }
-            _ => Ok(Answer::Reject),
+        let verdict = match self.known(user, &key).cloned() {
+            Some(verdict) if self.steps.turn(user, Method::PublicKey) == Turn::Yes => verdict,
+            _ => Verdict::Rejected,
         };
+        report(connection, user, AuthType::pubkey, &verdict, Instant::now());
+        let answer = self.decide_key(connection, user, key, verdict).await;
         self.settle(answer)
     }
 
-    async fn accept_key(
-        &self,
+    async fn decide_key(
+        &mut self,
         connection: &Arc<Connection>,
         user: &str,
         key: String,
-        identity: Identity,
+        verdict: Verdict,
     ) -> Result<Answer, NotRecorded> {
-        connection.record(Payload::AuthPubKeySuccessful { username: recorded_name(user), key }).await?;
-        succeed(connection, user, identity).await?;
-        Ok(Answer::Accept)
+        let username = recorded_name(user);
+        match self.judge(connection, user, Method::PublicKey, verdict).await {
+            Judged::Complete(admission) => {
+                connection.record(Payload::AuthPubKeySuccessful { username, key }).await?;
+                admit(connection, user, *admission).await?;
+                Ok(Answer::Accept)
+            }
+            Judged::Partial => {
+                connection.record(Payload::AuthPubKeySuccessful { username, key }).await?;
+                Ok(Answer::Partial)
+            }
+            Judged::Rejected => {
+                connection.record(Payload::AuthPubKeyFailed { username, key }).await?;
+                Ok(Answer::Reject)
+            }
+            Judged::Unavailable(reason) => {
+                connection.record(Payload::AuthPubKeyBackendError { username, key, reason }).await?;
+                Ok(Answer::Reject)
+            }
+        }
     }
 
     fn known(&self, user: &str, key: &str) -> Option<&Verdict> {
@@ -213,60 +300,6 @@ async fn unless_gone(connection: &Connection, verdict: impl Future<Output = Verd
     }
 }
 
-/// The user is in: from here on the connection holds its place, and its guest starts.
-async fn succeed(connection: &Arc<Connection>, user: &str, identity: Identity) -> Result<(), NotRecorded> {
-    connection.record(Payload::HandshakeSuccessful { username: user.to_owned() }).await?;
-    connection.tap.authenticated(user, &identity.authenticated_username);
-    let authenticated = identity.authenticated_username.clone();
-    let info = ConnectionInfo {
-        connection_id: connection.id.clone(),
-        remote_addr: connection.peer,
-        username: user.to_owned(),
-        authenticated_username: identity.authenticated_username,
-        metadata: identity.metadata,
-        environment: identity.environment,
-        files: identity.files,
-    };
-    connection.logged_in(user, &authenticated, |connection| GuestSlot::start(connection, info));
-    Ok(())
-}
-
-fn log(connection: &Connection, user: &str, method: AuthType, verdict: &Verdict, begun: Instant) {
-    connection.metrics.auth(method, matches!(verdict, Verdict::Accepted(_)), begun.elapsed());
-    let (id, remote) = (&connection.id, connection.peer);
-    match verdict {
-        Verdict::Accepted(identity) => tracing::info!(
-            code = codes::ssh::SSH_AUTH_SUCCESSFUL,
-            module = "ssh",
-            connectionId = id,
-            remoteAddr = %remote,
-            username = user,
-            authenticatedUsername = identity.authenticated_username,
-            authtype = ?method,
-            "Authentication successful"
-        ),
-        Verdict::Rejected => tracing::info!(
-            code = codes::ssh::SSH_AUTH_FAILED,
-            module = "ssh",
-            connectionId = id,
-            remoteAddr = %remote,
-            username = user,
-            authtype = ?method,
-            "Authentication failed"
-        ),
-        Verdict::Unavailable(reason) => tracing::error!(
-            code = codes::ssh::SSH_AUTH_UNAVAILABLE,
-            module = "ssh",
-            connectionId = id,
-            remoteAddr = %remote,
-            username = user,
-            authtype = ?method,
-            reason = reason,
-            "Nobody could say whether the credential is good"
-        ),
-    }
-}
-
 /// The name as recorded: a name that is too long is cut, not left out.
 fn recorded_name(user: &str) -> String {
     user.chars().take(MAX_USERNAME).collect()
@@ -279,7 +312,7 @@ fn authorized_form(key: &PublicKey) -> String {
 }
 
 impl Connection {
-    fn attempt(&self, user: &str) -> Attempt {
+    pub(super) fn attempt(&self, user: &str) -> Attempt {
         Attempt {
             connection_id: self.id.clone(),
             remote_addr: self.peer,

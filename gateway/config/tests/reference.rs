@@ -1,0 +1,250 @@
+//! ContainerSSH's keys and defaults, line by line of `data/reference.tsv`, and files as its versions wrote them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
+use containerssh_config::{AuthMethod, Config, Curve, Syntax};
+use serde_json::{Map, Value, json};
+
+const TABLE: &str = include_str!("data/reference.tsv");
+
+struct Row {
+    key: &'static str,
+    reference: Value,
+    verdict: &'static str,
+    ours: Option<Value>,
+}
+
+fn rows() -> Vec<Row> {
+    let json = |text: &str| serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    TABLE
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('\t').collect();
+            let ours = cells.get(3).filter(|cell| **cell != "-").map(|cell| json(cell));
+            Row { key: cells[0], reference: json(cells[1]), verdict: cells[2], ours }
+        })
+        .collect()
+}
+
+fn at<'a>(value: &'a Value, key: &str) -> &'a Value {
+    value.pointer(&format!("/{}", key.replace('.', "/"))).unwrap_or(&Value::Null)
+}
+
+/// A file that sets one key to a value and is otherwise the least that validates.
+fn file(key: &str, value: &Value) -> String {
+    let mut whole = json!({
+        "auth": {"publicKey": {"authorizedKeys": {"paths": ["/keys/%u"]}}},
+        "configserver": {"url": "http://config.example"},
+    });
+    if key.starts_with("auth.authz.webhook") {
+        whole["auth"]["authz"] = json!({"method": "webhook", "webhook": {"url": "http://authz.example"}});
+    }
+    for section in ["password", "publicKey"] {
+        if key.starts_with(&format!("auth.{section}.webhook")) {
+            whole["auth"][section] = json!({"method": "webhook", "webhook": {"url": "http://hook.example"}});
+        }
+    }
+    let mut place = &mut whole;
+    for part in key.split('.') {
+        if place.is_null() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[part];
+    }
+    *place = value.clone();
+    serde_saphyr::to_string(&whole).unwrap()
+}
+
+/// Values that ContainerSSH has as "not set", which cannot be set here.
+fn is_placeholder(row: &Row) -> bool {
+    row.reference == json!("") && row.ours == Some(Value::Null)
+}
+
+#[test]
+fn defaults_are_what_the_table_says() {
+    let mut config = Config::default();
+    // Sections that are left out while they say nothing.
+    config.configserver.url = "x".into();
+    config.auth.authz.webhook.url = "x".into();
+    let mut actual = serde_json::to_value(&config).unwrap();
+    actual["configserver"]["url"] = json!("");
+    actual["auth"]["authz"]["webhook"]["url"] = json!("");
+    actual["kubernetes"]["pod"]["spec"]["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .retain(|_, value| !value.is_null());
+    for row in rows() {
+        let actual = at(&actual, row.key);
+        match (row.verdict, &row.ours) {
+            ("same", None) => assert_eq!(actual, &row.reference, "{}", row.key),
+            ("other", Some(ours)) => {
+                assert_eq!(actual, ours, "{}", row.key);
+                assert_ne!(actual, &row.reference, "{}: say \"same\"", row.key);
+            }
+            ("refused", None) => {}
+            other => panic!("{}: {other:?} makes no sense", row.key),
+        }
+    }
+}
+
+#[test]
+fn the_reference_s_own_values_are_accepted_or_refused_by_name_and_line() {
+    for row in rows() {
+        if is_placeholder(&row) || row.key.ends_with("webhook.url") || row.key == "configserver.url" {
+            continue;
+        }
+        let text = file(row.key, &row.reference);
+        let result = Config::parse(&text, "config.yaml", Syntax::Yaml);
+        match row.verdict {
+            "refused" => {
+                let error = result.map(|_| ()).expect_err(row.key);
+                let problem = &error.problems()[0];
+                assert!(problem.message.contains(row.key), "{}: {error}", row.key);
+                assert!(
+                    problem.message.contains("not supported by this version")
+                        || problem.message.contains("this version has no"),
+                    "{error}"
+                );
+                let line = text.lines().nth(problem.line.unwrap() as usize - 1).unwrap();
+                assert!(line.contains(row.key.rsplit('.').next().unwrap()), "{}: {line}", row.key);
+            }
+            _ => {
+                if row.key == "kubernetes.pod.metadata.generateName"
+                    || row.key == "kubernetes.connection.host"
+                {
+                    continue;
+                }
+                result.unwrap_or_else(|error| panic!("{}: {error}\n{text}", row.key));
+            }
+        }
+    }
+}
+
+#[test]
+fn durations_are_nanoseconds_in_json_or_words() {
+    let text = r#"{"auth": {"password": {"method": "webhook", "webhook": {"url": "http://a", "timeout": 5000000000, "authTimeout": "90s"}}}}"#;
+    let config = Config::parse(text, "config.json", Syntax::Json).unwrap();
+    assert_eq!(config.auth.password.webhook.timeout.as_secs(), 5);
+    assert_eq!(config.auth.password.webhook.auth_timeout.as_secs(), 90);
+}
+
+fn warned(text: &str) -> (Config, Vec<String>) {
+    let (config, warnings) = Config::parse_with_warnings(text, "config.yaml", Syntax::Yaml)
+        .unwrap_or_else(|error| panic!("{error}"));
+    assert!(warnings.iter().all(|warning| warning.code == "CONFIG_AUTH_URL_DEPRECATED"));
+    (config, warnings.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_file_of_version_0_4_means_the_same_and_is_warned_of() {
+    let (config, warnings) = warned(
+        "ssh:\n  hostkeys: [/etc/ssh/key]\nauth:\n  timeout: 3s\n  url: \"http://auth.example\"\n  pubkey: true\n  password: true\n",
+    );
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("line 5: auth.url is ContainerSSH 0.4's"), "{warnings:?}");
+    for (method, webhook) in [
+        (config.auth.password.method, &config.auth.password.webhook),
+        (config.auth.public_key.method, &config.auth.public_key.webhook),
+    ] {
+        assert_eq!(method, AuthMethod::Webhook);
+        assert_eq!(webhook.url, "http://auth.example");
+        assert_eq!(webhook.timeout.as_secs(), 3);
+    }
+}
+
+#[test]
+fn switches_of_version_0_4_count() {
+    let (config, _) = warned("auth: {url: 'http://a', pubkey: false}");
+    assert_eq!(config.auth.password.method, AuthMethod::Webhook);
+    assert_eq!(config.auth.public_key.method, AuthMethod::None);
+    let (config, _) = warned("auth: {url: 'http://a', password: false}");
+    assert_eq!(config.auth.password.method, AuthMethod::None);
+    assert_eq!(config.auth.public_key.method, AuthMethod::Webhook);
+    let error =
+        Config::parse("auth: {url: 'http://a', password: false, pubkey: false}", "c.yaml", Syntax::Yaml)
+            .unwrap_err();
+    assert!(error.to_string().contains("nobody could log in"), "{error}");
+}
+
+#[test]
+fn a_section_of_today_wins_over_the_old_url() {
+    let (config, warnings) = warned(
+        "auth:\n  url: http://old\n  password: {method: webhook, webhook: {url: 'http://new'}}\n  publicKey: {authorizedKeys: {paths: [/keys/%u]}}\n",
+    );
+    assert_eq!(config.auth.password.webhook.url, "http://new");
+    assert_eq!(config.auth.public_key.webhook.url, "http://old");
+    assert_eq!(config.auth.public_key.authorized_keys.paths, ["/keys/%u"]);
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn old_keys_without_the_old_url_say_where_they_belong() {
+    for (text, line, expected) in [
+        ("auth:\n  password: true\n", 2, "auth.password"),
+        ("auth:\n  pubkey: true\n  publicKey: {authorizedKeys: {paths: [/k]}}\n", 2, "auth.pubkey"),
+        ("auth:\n  publicKey: {authorizedKeys: {paths: [/k]}}\n  cacert: x\n", 3, "auth.cacert"),
+    ] {
+        let error = Config::parse(text, "c.yaml", Syntax::Yaml).unwrap_err();
+        let problem = error
+            .problems()
+            .iter()
+            .find(|problem| problem.path == expected)
+            .unwrap_or_else(|| panic!("{error}"));
+        assert_eq!(problem.line, Some(line), "{error}");
+        assert!(problem.message.contains("auth.url"), "{error}");
+    }
+}
+
+#[test]
+fn tls_names_are_understood_in_every_spelling() {
+    let hook = |extra: &str| {
+        let text = format!("auth: {{password: {{method: webhook, webhook: {{url: 'https://a', {extra}}}}}}}");
+        Config::parse(&text, "c.yaml", Syntax::Yaml).map(|config| config.auth.password.webhook)
+    };
+    assert_eq!(hook("curves: 'X25519:prime256v1'").unwrap().curves, [Curve::X25519, Curve::Secp256r1]);
+    assert_eq!(hook("curves: [secp384r1]").unwrap().curves, [Curve::Secp384r1]);
+    let suites =
+        hook("tlsVersion: '1.2', cipher: 'ECDHE-RSA-AES128-GCM-SHA256:TLS_ECDHE_RSA_AES_128_GCM_SHA256'")
+            .unwrap()
+            .cipher;
+    assert_eq!(suites[0], suites[1]);
+    for (wrong, words) in [
+        ("curves: [x448]", "is not one of"),
+        ("curves: [secp521r1]", "nothing that the TLS library has"),
+        ("cipher: [TLS_RSA_WITH_NULL_MD5]", "is not one of"),
+        ("cipher: [ECDHE-RSA-AES128-GCM-SHA256]", "no cipher suite of TLS 1.3"),
+    ] {
+        let error = hook(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn methods_in_a_row_have_to_be_configured_and_make_sense() {
+    let parse = |lists: &str| {
+        let text = format!(
+            "auth: {{authenticationMethods: {lists}, publicKey: {{authorizedKeys: {{paths: [/k]}}}}, \
+             password: {{method: webhook, webhook: {{url: 'http://a'}}}}}}"
+        );
+        Config::parse(&text, "c.yaml", Syntax::Yaml).map(|config| config.auth.authentication_methods)
+    };
+    let lists = parse("['publickey,password', password]").unwrap();
+    assert_eq!(lists.iter().map(ToString::to_string).collect::<Vec<_>>(), ["publickey,password", "password"]);
+    for (wrong, words) in [
+        ("['publickey,keyboard-interactive']", "not configured"),
+        ("['publickey,publickey']", "twice"),
+        ("['']", "is not one of"),
+        ("[gssapi-with-mic]", "is not one of"),
+        ("publickey", "must be a list"),
+    ] {
+        let error = parse(wrong).unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains("auth.authenticationMethods"), "{wrong}: {error}");
+    }
+}
