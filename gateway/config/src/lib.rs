@@ -14,6 +14,7 @@
 //! - **Secrets are a type.** [`Secret`] and [`PemOrFile`] hide their contents from `Debug` and from [`Config::dump`];
 //!   serialising shows them, because the operator renders the file.
 
+mod agent;
 mod audit;
 mod auth;
 mod config;
@@ -27,6 +28,7 @@ mod session;
 mod ssh;
 mod value;
 
+pub use agent::{Agent, AgentInjection, AgentTransport};
 pub use audit::{
     Audit, AuditFormat, AuditPolicyInfo, AuditStorage, Durability, Encryption, EventBatch, EventCompression,
     EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage,

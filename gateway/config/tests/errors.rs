@@ -288,7 +288,16 @@ fn broken_rules_are_named_with_their_lines() {
         (pod("    idleCommand: []\n"), "kubernetes.pod.idleCommand (must not be empty)"),
         (pod("    subsystems: {sftp: ''}\n"), "kubernetes.pod.subsystems.sftp (must not be empty"),
         (pod("    mode: session\n"), "kubernetes.pod.mode (\"session\" is not supported by this version"),
-        (pod("    disableAgent: false\n"), "kubernetes.pod.disableAgent (must be true"),
+        (pod("    disableAgent: false\n"), "kubernetes.pod.agent.image (is missing"),
+        (
+            pod("    agent: {transport: exec}\n"),
+            "kubernetes.pod.agent (has no effect: set disableAgent to false",
+        ),
+        (
+            pod("    agent: {injection: off}\n"),
+            "kubernetes.pod.agent.injection (\"off\" is what kubernetes.pod.disableAgent",
+        ),
+        (pod("    agentPath: agent\n"), "kubernetes.pod.agentPath (must be an absolute path"),
         (pod("    metadata: {name: fixed}\n"), "kubernetes.pod.metadata.name (must not be set"),
         (pod("    metadata: {namespace: ''}\n"), "kubernetes.pod.metadata.namespace (is missing"),
         (pod("    deadline: 1ms\n"), "kubernetes.pod.deadline (must be at least 1s"),
