@@ -18,6 +18,8 @@ pub mod policy;
 pub mod record;
 pub mod s3;
 pub mod ssh;
+pub mod sshd;
+pub mod standalone;
 pub mod tool;
 pub mod wait;
 

@@ -181,7 +181,7 @@ fn errors_name_file_line_path_and_what_to_do() {
         ),
         (
             "local: {runAs: root}\n",
-            "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of login, gateway)",
+            "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of \"login\", \"gateway\")",
         ),
         ("geoip: {}\n", "c.yaml:1: geoip is not supported by this version"),
         (
