@@ -15,6 +15,7 @@ pub mod fixture;
 pub mod gateway;
 pub mod minio;
 pub mod policy;
+pub mod python;
 pub mod record;
 pub mod s3;
 pub mod ssh;

@@ -7,6 +7,7 @@ containerssh_log::codes! {
         SSH_START_FAILED = "The SSH server cannot listen on its address.";
         SSH_ACCEPT_FAILED = "A connection could not be accepted, usually because of a limit of the system (such as open files). The server goes on and tries again.";
         SSH_CONNECTION_REFUSED = "A connection was turned away because a limit of connections is reached (ssh.limits).";
+        SSH_PROXY_HEADER = "A load balancer (ssh.proxyProtocol.trustedCIDRs) connected and sent no proper PROXY header. Have it send one, or take it off the list.";
         SSH_CONNECTED = "A client connected over TCP.";
         SSH_DISCONNECTED = "A client's connection ended. The labels say why, how long it lasted and how much it moved.";
         SSH_HANDSHAKE_FAILED = "A connection ended before anybody logged in.";
@@ -18,7 +19,11 @@ containerssh_log::codes! {
         SSH_NEW_CHANNEL_REJECTED = "A channel was refused: a limit is reached, or it is of a kind that is not served.";
         SSH_CHANNEL_REQUEST = "A request on a channel was granted.";
         SSH_CHANNEL_REQUEST_FAILED = "A request on a channel was refused.";
-        SSH_GLOBAL_REQUEST_FAILED = "A request for the whole connection was refused (forwarding is not served).";
+        SSH_GLOBAL_REQUEST_FAILED = "The pod could not listen where a client asked it to (ssh -R), or was to stop what it did not do.";
+        SSH_FORWARD_OPENED = "A forwarded stream was opened.";
+        SSH_FORWARD_CLOSED = "A forwarded stream ended, or one end of it broke.";
+        SSH_FORWARD_FAILED = "A forwarded stream could not be opened; the reason was told to whoever wanted it.";
+        SSH_FORWARD_STALLED = "The target of a forwarded stream took nothing for half a minute while the rest of its connection waited. The stream was closed.";
         SSH_EXIT = "A program ended with a status.";
         SSH_EXIT_SIGNAL = "A program was ended by a signal.";
         SSH_SESSION_FAILED = "A program could not be started or was lost. The user was told the same reason.";
@@ -55,6 +60,10 @@ containerssh_log::codes! {
         SECURITY_SUBSYSTEM_REJECTED = "A client asked for a subsystem that security.subsystem does not allow.";
         SECURITY_TTY_REJECTED = "A client asked for a terminal, which security.tty does not allow.";
         SECURITY_SIGNAL_REJECTED = "A client sent a signal that security.signal does not allow.";
+        SECURITY_FORWARDING_REJECTED = "A client wanted to reach something through its pod (ssh -L, -D), which security.forwarding does not allow.";
+        SECURITY_REVERSE_FORWARDING_REJECTED = "A client wanted its pod to listen (ssh -R), which security.forwarding does not allow.";
+        SECURITY_X11_FORWARDING_REJECTED = "A client wanted X11 forwarding, which security.forwarding does not allow.";
+        SECURITY_AGENT_FORWARDING_REJECTED = "A client wanted its authentication agent forwarded, which security.forwarding does not allow.";
         SECURITY_MAX_SESSIONS = "A client asked for more sessions at once than security.maxSessions allows on one connection.";
     }
 }

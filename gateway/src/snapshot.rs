@@ -11,6 +11,7 @@ use containerssh_auth::Authenticator;
 use containerssh_backend::Backend;
 use containerssh_config::{Audit, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
+use ipnet::IpNet;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
@@ -69,6 +70,10 @@ pub struct Snapshot {
     fast: Option<Arc<server::Config>>,
     pub(crate) identification: String,
     pub(crate) banner: Option<String>,
+    /// What interactive shells show first.
+    pub(crate) motd: Option<String>,
+    /// Load balancers that say whose connections they pass on.
+    pub(crate) proxies: Vec<IpNet>,
     pub(crate) methods: MethodSet,
     pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Limits,
@@ -112,12 +117,15 @@ impl Snapshot {
             fast,
             identification: config.ssh.server_version.clone(),
             banner: (!config.ssh.banner.is_empty()).then(|| config.ssh.banner.clone()),
+            motd: (!config.ssh.motd.is_empty()).then(|| config.ssh.motd.clone()),
+            proxies: config.ssh.proxy_protocol.trusted_cidrs.clone(),
             methods,
             audit: Arc::new(config.audit.clone()),
             limits: Limits {
                 connections: count(limits.connections),
                 unauthenticated: count(limits.unauthenticated),
                 per_source: count(limits.per_source),
+                per_user: count(limits.per_user),
                 sessions_per_connection: count(limits.sessions_per_connection),
             },
             penalties: config.ssh.penalties.clone(),

@@ -47,7 +47,7 @@ pub use security::{
 };
 pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
-pub use ssh::{Cipher, Kex, Limits, Mac, Penalties, Ssh};
+pub use ssh::{Cipher, Kex, Limits, Mac, Penalties, ProxyProtocol, Ssh};
 pub use value::{ByteSize, KeyPrefix, PemError, PemOrFile, PrefixPart, Secret, duration, keyword};
 
 pub use containerssh_log::{Format as LogFormat, Level as LogLevel};

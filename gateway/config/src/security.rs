@@ -30,11 +30,12 @@ keyword_enum! {
         /// It is not.
         #[default]
         Disable = "disable",
+        /// It is.
+        Enable = "enable",
     }
     aliases { "filter" => Disable }
     refused {
         "" => "would be read as \"disable\": say so",
-        "enable" => "is not supported by this version: there is no forwarding yet",
     }
 }
 
@@ -58,7 +59,7 @@ pub struct Security {
     pub tty: SwitchRule,
     /// Signals, named without `SIG`.
     pub signal: ListRule,
-    /// Port, socket and X11 forwarding.
+    /// Port, socket, X11 and agent forwarding: all off unless switched on, whatever `defaultMode` says.
     pub forwarding: Forwarding,
     /// Sessions at once over one connection; -1 for no limit but `ssh.limits.sessionsPerConnection`.
     pub max_sessions: i64,
@@ -120,15 +121,25 @@ pub struct SwitchRule {
 pub struct Forwarding {
     /// `ssh -R`
     pub reverse_forwarding_mode: ForwardingMode,
-    /// `ssh -L`
+    /// `ssh -L` and `-D`
     pub forwarding_mode: ForwardingMode,
-    /// `ssh -L` to a Unix socket.
+    /// `ssh -L` to a Unix socket in the pod.
     pub socket_forwarding_mode: ForwardingMode,
-    /// `ssh -R` from a Unix socket.
+    /// `ssh -R` from a Unix socket in the pod.
     pub socket_listen_mode: ForwardingMode,
     /// `ssh -X`
     #[serde(rename = "x11ForwardingMode")]
     pub x11_forwarding_mode: ForwardingMode,
+    /// `ssh -A`. Not in ContainerSSH, which has no agent forwarding.
+    #[serde(skip_serializing_if = "ForwardingMode::is_default")]
+    pub agent_forwarding_mode: ForwardingMode,
+}
+
+impl ForwardingMode {
+    /// What files written before there was such a key mean.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Security {

@@ -369,8 +369,8 @@ fn broken_rules_are_named_with_their_lines() {
         ),
         (format!("{LEAST}metrics: {{path: metrics}}"), "metrics.path (must begin with '/'"),
         (
-            format!("{LEAST}security: {{forwarding: {{forwardingMode: enable}}}}"),
-            "forwardingMode (\"enable\" is not supported",
+            format!("{LEAST}security: {{forwarding: {{forwardingMode: ''}}}}"),
+            "forwardingMode (\"\" would be read as \"disable\": say so",
         ),
         (
             format!("{LEAST}security: {{command: {{allow: [ls]}}}}"),

@@ -45,7 +45,8 @@ async fn run(directory: &Path, data: &Bytes, sessions: usize) -> (f64, f64) {
     let mut audit =
         Audit { enable: true, format: AuditFormat::Binary, storage: AuditStorage::File, ..Audit::default() };
     audit.file.directory = root.to_string_lossy().into_owned();
-    audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+    audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: false };
     let audit = Arc::new(audit);
     let recorder = Recorder::start(
         SpoolSettings::from_audit(&audit),

@@ -41,7 +41,8 @@ fn audit(spool: &std::path::Path) -> Audit {
     audit.s3.secret_key = Some(Secret::new(env("SECRET_KEY")));
     audit.s3.metadata.username = true;
     audit.s3.prefix = "example/{year}/{month}/{day}/{username}".parse().unwrap();
-    audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+    audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: false };
     audit.policy.hash = "example".to_owned();
     audit
 }

@@ -282,7 +282,8 @@ mod tests {
         let mut audit = Audit { enable: true, format: AuditFormat::Binary, ..Audit::default() };
         audit.storage = AuditStorage::File;
         audit.file.directory = directory.to_str().unwrap().to_owned();
-        audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+        audit.intercept =
+            Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: false };
         let audit = Arc::new(audit);
         let settings = SpoolSettings { memory_limit, ..SpoolSettings::from_audit(&audit) };
         let shutdown = CancellationToken::new();

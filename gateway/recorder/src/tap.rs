@@ -28,6 +28,8 @@ struct Handle {
     intercept: Intercept,
     /// Bytes recorded by stream: stdin, stdout, stderr.
     recorded: [Counter; 3],
+    /// Bytes recorded of forwarded streams.
+    forwarded: Counter,
     metrics: SessionMetrics,
     /// Whether a writer is there to complete the record.
     written: bool,
@@ -64,8 +66,9 @@ impl Tap {
     fn with(session: Arc<Session>, intercept: Intercept, written: bool) -> Self {
         let streams = [IoStream::Stdin, IoStream::Stdout, IoStream::Stderr];
         let recorded = streams.map(|stream| session.metrics.io(stream.name()));
+        let forwarded = session.metrics.io("forwarding");
         let metrics = session.metrics.session(session.id.as_str());
-        Self(Some(Arc::new(Handle { session, intercept, recorded, metrics, written })))
+        Self(Some(Arc::new(Handle { session, intercept, recorded, forwarded, metrics, written })))
     }
 
     /// Whether anything is recorded.
@@ -105,10 +108,6 @@ impl Tap {
     ///
     /// # Errors
     /// If the session must be recorded and cannot be: end it and show the user the error.
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "the caller hands over its reference; a copy is made once, here"
-    )]
     pub async fn io(&self, channel: u64, stream: IoStream, data: Bytes) -> Result<(), TapError> {
         let Some(handle) = &self.0 else { return Ok(()) };
         let [stdin, stdout, stderr] = &handle.recorded;
@@ -120,21 +119,25 @@ impl Tap {
         if !intercepted {
             return Ok(());
         }
-        match handle.session.admit(Class::Io).await? {
-            Admission::Accept => {
-                handle.session.intake.io(channel, stream, &data).await.map_err(|_| handle.session.error())?;
-                handle.session.durable().await?;
-                recorded.inc_by(data.len() as u64);
-                if stream == IoStream::Stdout {
-                    handle.metrics.stdout(data.len() as u64);
-                }
-            }
-            Admission::Drop => {
-                handle.session.lose(full(1, data.len() as u64));
-                handle.session.intake.feed().io(channel, stream, &data).await.unrecorded();
-            }
+        let accepted = handle.bytes(channel, stream, data, recorded).await?;
+        if stream == IoStream::Stdout {
+            handle.metrics.stdout(accepted);
         }
         Ok(())
+    }
+
+    /// Records bytes that pass on a forwarded stream: `Stdin` towards the guest, `Stdout` from it, as in sessions. Otherwise as
+    /// [`Tap::io`].
+    ///
+    /// # Errors
+    /// As [`Tap::io`].
+    pub async fn forwarded(&self, channel: u64, stream: IoStream, data: Bytes) -> Result<(), TapError> {
+        match &self.0 {
+            Some(handle) if handle.intercept.forwarding => {
+                handle.bytes(channel, stream, data, &handle.forwarded).await.map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether passwords are recorded.
@@ -193,6 +196,36 @@ impl Tap {
         handle.session.intake.close();
         if handle.written {
             handle.session.reaches(|stage| *stage == Stage::Closed).await;
+        }
+    }
+}
+
+impl Handle {
+    /// Records bytes; returns how many were accepted.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the caller hands over its reference; a copy is made once, here"
+    )]
+    async fn bytes(
+        &self,
+        channel: u64,
+        stream: IoStream,
+        data: Bytes,
+        recorded: &Counter,
+    ) -> Result<u64, TapError> {
+        let length = data.len() as u64;
+        match self.session.admit(Class::Io).await? {
+            Admission::Accept => {
+                self.session.intake.io(channel, stream, &data).await.map_err(|_| self.session.error())?;
+                self.session.durable().await?;
+                recorded.inc_by(length);
+                Ok(length)
+            }
+            Admission::Drop => {
+                self.session.lose(full(1, length));
+                self.session.intake.feed().io(channel, stream, &data).await.unrecorded();
+                Ok(0)
+            }
         }
     }
 }

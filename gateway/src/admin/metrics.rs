@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::ssh::ForwardKind;
+
 /// Where clients come from; without a GeoIP database the reference says `XX`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Country {
@@ -56,6 +58,21 @@ struct Direction {
     direction: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ForwardLabel {
+    r#type: &'static str,
+}
+
+/// A forwarded stream counts as open while this lives.
+#[derive(Debug)]
+pub(crate) struct CurrentForward(Gauge<i64, AtomicI64>);
+
+impl Drop for CurrentForward {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// What is counted. One per process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -72,6 +89,10 @@ pub struct Metrics {
     backend_start_seconds: Histogram,
     sessions: Gauge<i64, AtomicI64>,
     sessions_total: Counter,
+    forwards: Family<ForwardLabel, Counter>,
+    forwards_failed: Family<ForwardLabel, Counter>,
+    current_forwards: Gauge<i64, AtomicI64>,
+    forwarded_bytes: Family<Direction, Counter>,
     bytes: Family<Direction, Counter>,
     policy: Family<PolicyLabels, Gauge>,
     draining: AtomicBool,
@@ -99,6 +120,10 @@ impl Metrics {
             backend_start_seconds: Histogram::new(START_BUCKETS),
             sessions: Gauge::default(),
             sessions_total: Counter::default(),
+            forwards: Family::default(),
+            forwards_failed: Family::default(),
+            current_forwards: Gauge::default(),
+            forwarded_bytes: Family::default(),
             bytes: Family::default(),
             policy: Family::default(),
             draining: AtomicBool::new(false),
@@ -126,6 +151,19 @@ impl Metrics {
         ssh.register("refused_connections", "Connections turned away by a limit", self.refused.clone());
         ssh.register("current_sessions", "Session channels open now", self.sessions.clone());
         ssh.register("sessions", "Session channels opened", self.sessions_total.clone());
+        ssh.register(
+            "forwards",
+            "Forwarded streams opened, by the type of their channel",
+            self.forwards.clone(),
+        );
+        ssh.register("failed_forwards", "Forwarded streams refused or failed", self.forwards_failed.clone());
+        ssh.register("current_forwards", "Forwarded streams open now", self.current_forwards.clone());
+        ssh.register_with_unit(
+            "forwarded",
+            "Bytes moved in forwarded streams",
+            Unit::Bytes,
+            self.forwarded_bytes.clone(),
+        );
         ssh.register_with_unit(
             "network",
             "Bytes moved over client connections that have ended",
@@ -205,6 +243,22 @@ impl Metrics {
 
     pub(crate) fn session_closed(&self) {
         self.sessions.dec();
+    }
+
+    /// Counts a forwarded stream until the guard is dropped.
+    pub(crate) fn forward_opened(&self, kind: ForwardKind) -> CurrentForward {
+        self.forwards.get_or_create(&ForwardLabel { r#type: kind.channel_type() }).inc();
+        self.current_forwards.inc();
+        CurrentForward(self.current_forwards.clone())
+    }
+
+    pub(crate) fn forward_failed(&self, kind: ForwardKind) {
+        self.forwards_failed.get_or_create(&ForwardLabel { r#type: kind.channel_type() }).inc();
+    }
+
+    /// `direction` is `in` for what comes from clients, `out` for what goes to them.
+    pub(crate) fn forwarded(&self, direction: &'static str, bytes: usize) {
+        self.forwarded_bytes.get_or_create(&Direction { direction }).inc_by(bytes as u64);
     }
 
     /// The policy that new connections follow; the one before is no longer shown.

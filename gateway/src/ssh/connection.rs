@@ -27,16 +27,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::algorithms::proposes_first;
+use super::forward::Forwarding;
 use super::guest::GuestSlot;
 use super::handler::{Handler, HandlerError};
 use super::messages;
 use crate::admin::Metrics;
 use crate::codes;
-use crate::serve::{Deps, Drain, Offence, Place, Wire, WireControl};
+use crate::serve::{Deps, Drain, Ends, Offence, Place, TooManyOfUser, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
+/// Channels that we may close first on one connection. russh keeps about 4 KiB of each until the connection ends, so this is
+/// what bounds it: 32 MiB for a client that does nothing but open sessions.
+const MAX_CLOSED_FIRST: u64 = 8192;
 /// How often a connection looks at its clocks.
 const TICK: Duration = Duration::from_secs(1);
+/// Users with a terminal are warned this long before their time is up: enough to save a file.
+const WARNING: Duration = Duration::from_secs(5 * 60);
 /// Sessions get this long to show why they end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The client gets this long to close after it was told to.
@@ -68,6 +74,8 @@ pub(crate) enum EndReason {
     Idle(Duration),
     #[error("open for {0:?}")]
     TooLong(Duration),
+    #[error("the user has as many connections as one may have")]
+    TooManyOfUser,
     #[error("recording is not possible: {0}")]
     NotRecorded(String),
     #[error("what served it is gone: {0}")]
@@ -84,6 +92,7 @@ impl EndReason {
             Self::TooManyAttempts => Some("too many authentication attempts".to_owned()),
             Self::Idle(limit) => Some(messages::idle(*limit)),
             Self::TooLong(limit) => Some(messages::too_long(*limit)),
+            Self::TooManyOfUser => Some(messages::TOO_MANY_OF_USER.to_owned()),
             Self::NotRecorded(_) => Some(messages::NOT_RECORDED.to_owned()),
             Self::GuestGone(error) => Some(messages::lost(error)),
             Self::GatewayStops => Some(messages::GATEWAY_STOPS.to_owned()),
@@ -115,6 +124,8 @@ pub(crate) struct Connection {
     /// 32 lowercase hexadecimal digits.
     pub(crate) id: String,
     pub(crate) peer: SocketAddr,
+    /// What the client connected to.
+    pub(crate) local: SocketAddr,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tap: Tap,
@@ -134,8 +145,21 @@ pub(crate) struct Connection {
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
+    pub(crate) forwarding: Forwarding,
+    /// What users with a terminal are told; the newest counts.
+    notices: watch::Sender<Option<String>>,
+    /// They were told that the time is nearly up.
+    warned_of_end: AtomicBool,
+    /// They were told that nothing happens, and nothing has happened since.
+    warned_of_idleness: AtomicBool,
+    /// Channels asked for so far, by either side; numbers them in records.
+    channels: AtomicU64,
+    /// Global requests so far; numbers them in records.
+    global_requests: AtomicU64,
+    /// Channels that we closed before the client did.
+    closed_first: AtomicU64,
     accepted: Instant,
-    /// Milliseconds after `accepted` when a byte last moved in a session.
+    /// Milliseconds after `accepted` when a byte last moved in a session or a forwarded stream.
     active: AtomicU64,
     /// Ticks in a row at which the client's end was closed.
     gone_ticks: AtomicU32,
@@ -145,7 +169,7 @@ pub(crate) struct Connection {
 /// Serves one accepted TCP connection to its end. Never fails: what goes wrong is logged and ends the connection.
 pub(crate) async fn serve_connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
     place: Place,
     kill: CancellationToken,
     snapshot: Arc<Snapshot>,
@@ -153,6 +177,7 @@ pub(crate) async fn serve_connection(
     drain: Drain,
 ) {
     let id = hex::encode(rand::random::<[u8; 16]>());
+    let peer = ends.client;
     prepare(&stream);
     let start =
         SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
@@ -161,6 +186,7 @@ pub(crate) async fn serve_connection(
     let connection = Arc::new(Connection {
         id,
         peer,
+        local: ends.server,
         snapshot,
         metrics: deps.metrics,
         tap,
@@ -175,6 +201,13 @@ pub(crate) async fn serve_connection(
         login_tries: LoginTries::default(),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
+        forwarding: Forwarding::default(),
+        notices: watch::Sender::new(None),
+        warned_of_end: AtomicBool::new(false),
+        warned_of_idleness: AtomicBool::new(false),
+        channels: AtomicU64::new(0),
+        global_requests: AtomicU64::new(0),
+        closed_first: AtomicU64::new(0),
         accepted: Instant::now(),
         active: AtomicU64::new(0),
         gone_ticks: AtomicU32::new(0),
@@ -193,6 +226,11 @@ pub(crate) async fn serve_connection(
         Err(panic) => Some(connection.report_panic(&panic.to_string())),
     };
     connection.clean_up(result).await;
+}
+
+/// How long before its end a connection is warned: a fifth of what it may last, so that short limits warn too.
+fn warning(limit: Duration) -> Duration {
+    (limit / 5).min(WARNING)
 }
 
 /// Options of the socket; one that does not take them is gone already.
@@ -333,7 +371,12 @@ impl Connection {
         if self.login.set(login).is_err() {
             return;
         }
-        self.place.authenticated();
+        let name = if authenticated.is_empty() { username } else { authenticated };
+        if let Err(TooManyOfUser) = self.place.authenticated(name, &self.snapshot.limits) {
+            self.metrics.refused("user");
+            self.end(EndReason::TooManyOfUser);
+            return;
+        }
         self.metrics.logged_in();
         self.touch();
         containerssh_log::notice!(
@@ -354,7 +397,7 @@ impl Connection {
         self.guest.get()
     }
 
-    /// A byte moved in a session.
+    /// A byte moved in a session or a forwarded stream.
     pub(crate) fn touch(&self) {
         let now = u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.active.store(now, Ordering::Relaxed);
@@ -363,6 +406,26 @@ impl Connection {
     /// Sessions that are open.
     pub(crate) fn sessions(&self) -> usize {
         *self.sessions.borrow()
+    }
+
+    /// The number of a new channel.
+    pub(crate) fn next_channel(&self) -> u64 {
+        self.channels.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of a global request.
+    pub(crate) fn next_global_request(&self) -> u64 {
+        self.global_requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes that we close a channel before the client has.
+    pub(crate) fn closed_first(&self) {
+        self.closed_first.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it has had as many channels as a connection may.
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.closed_first.load(Ordering::Relaxed) >= MAX_CLOSED_FIRST
     }
 
     /// Counts a session until the guard is dropped.
@@ -407,15 +470,39 @@ impl Connection {
             .accepted
             .elapsed()
             .saturating_sub(Duration::from_millis(self.active.load(Ordering::Relaxed)));
-        if let Some(limit) = self.snapshot.idle_timeout.filter(|limit| idle >= *limit) {
-            self.end(EndReason::Idle(limit));
+        if let Some(limit) = self.snapshot.idle_timeout {
+            match limit.checked_sub(idle).filter(|left| !left.is_zero()) {
+                None => self.end(EndReason::Idle(limit)),
+                Some(left) if left <= warning(limit) => {
+                    self.warn(&self.warned_of_idleness, || messages::idle_soon(idle, left));
+                }
+                Some(_) => self.warned_of_idleness.store(false, Ordering::Relaxed),
+            }
         }
-        if let Some(limit) = self.snapshot.max_duration.filter(|limit| login.at.elapsed() >= *limit) {
-            self.end(EndReason::TooLong(limit));
+        if let Some(limit) = self.snapshot.max_duration {
+            match limit.checked_sub(login.at.elapsed()).filter(|left| !left.is_zero()) {
+                None => self.end(EndReason::TooLong(limit)),
+                Some(left) if left <= warning(limit) => {
+                    self.warn(&self.warned_of_end, || messages::too_long_soon(limit, left));
+                }
+                Some(_) => {}
+            }
         }
-        if self.drain.begun.is_cancelled() && self.sessions() == 0 {
+        if self.drain.begun.is_cancelled() && self.sessions() + self.forwarding.streams() == 0 {
             self.end(EndReason::GatewayStops);
         }
+    }
+
+    /// Tells users with a terminal something, once.
+    fn warn(&self, warned: &AtomicBool, text: impl FnOnce() -> String) {
+        if !warned.swap(true, Ordering::Relaxed) {
+            self.notices.send_replace(Some(text()));
+        }
+    }
+
+    /// What users with a terminal are to be told from now on.
+    pub(crate) fn notices(&self) -> watch::Receiver<Option<String>> {
+        self.notices.subscribe()
     }
 
     /// russh sees a closed stream only when it reads, which it does not while a webhook is asked or reading is held
@@ -476,7 +563,12 @@ impl Connection {
     /// What counts against the client's address; nothing for what is our own doing.
     fn offence(&self) -> Option<Offence> {
         match self.end_reason() {
-            Some(EndReason::NotRecorded(_) | EndReason::GuestGone(_) | EndReason::GatewayStops) => None,
+            Some(
+                EndReason::NotRecorded(_)
+                | EndReason::GuestGone(_)
+                | EndReason::GatewayStops
+                | EndReason::TooManyOfUser,
+            ) => None,
             _ if self.login_tries.rejected.load(Ordering::Relaxed) => Some(Offence::AuthFailed),
             _ if self.login_tries.undecided.load(Ordering::Relaxed) => None,
             Some(EndReason::LoginGrace) => Some(Offence::GraceExceeded),
@@ -525,6 +617,8 @@ pub(crate) struct SessionGuard(Arc<Connection>);
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.sessions.send_modify(|sessions| *sessions = sessions.saturating_sub(1));
+        // A program's end closes its channel, so it is nearly always us.
+        self.0.closed_first();
         self.0.metrics.session_closed();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use containerssh_auditlog::Payload;
-use containerssh_backend::WindowSize;
+use containerssh_backend::{Bind, Target, WindowSize};
 use russh::keys::Algorithm;
 use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
@@ -17,13 +17,10 @@ use tokio::sync::mpsc;
 
 use super::auth::{Answer, Login};
 use super::connection::{Connection, EndReason};
+use super::forward;
 use super::session::{self, Parts};
 use super::setup::{Decision, Refusal, Setup};
 use crate::codes;
-
-/// Channels over a connection's life. russh keeps about 4 KiB of each channel that we close first until the connection
-/// ends, so this is what bounds it: 32 MiB for a client that does nothing but open sessions.
-const MAX_CHANNELS: u64 = 8192;
 
 /// Why the SSH session ended from our side.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +39,8 @@ pub(crate) struct Handler {
     connection: Arc<Connection>,
     login: Login,
     channels: HashMap<ChannelId, Entry>,
-    /// Channels asked for so far; numbers them in records.
-    opened: u64,
+    /// Whether somebody takes what the guest brings.
+    takes_incoming: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +52,7 @@ struct Entry {
 
 impl Handler {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, login: Login::default(), channels: HashMap::new(), opened: 0 }
+        Self { connection, login: Login::default(), channels: HashMap::new(), takes_incoming: false }
     }
 
     fn auth(&self, answer: Answer) -> Auth {
@@ -99,35 +96,93 @@ impl Handler {
         Ok(replied?)
     }
 
-    /// Numbers a channel, or says why there cannot be another one.
-    fn admit_channel(&mut self) -> (u64, Result<(), Refusal>) {
-        let number = self.opened;
-        self.opened += 1;
-        let limit = self.connection.snapshot.limits.sessions_per_connection;
-        let live = self.connection.sessions();
+    /// Why there cannot be another channel, whatever its kind.
+    fn admit_channel(&self) -> Result<(), Refusal> {
         let refuse = |reason| Err(Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason });
-        let admitted = if number >= MAX_CHANNELS {
+        if self.connection.is_worn_out() {
             refuse("this connection has had too many sessions: open another one")
-        } else if limit > 0 && live >= limit {
-            refuse("too many sessions on this connection")
         } else if self.connection.drain.begun.is_cancelled() || self.connection.ending.is_cancelled() {
             refuse("this gateway is about to stop: connect again to reach another one")
         } else {
-            self.connection.snapshot.security.session(live)
-        };
-        (number, admitted)
+            Ok(())
+        }
     }
 
-    /// Refuses a channel of a kind that is not served.
+    fn admit_session(&self) -> Result<(), Refusal> {
+        self.admit_channel()?;
+        let limit = self.connection.snapshot.limits.sessions_per_connection;
+        let live = self.connection.sessions();
+        if limit > 0 && live >= limit {
+            let reason = "too many sessions on this connection";
+            return Err(Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason });
+        }
+        self.connection.snapshot.security.session(live)
+    }
+
+    /// Opens a stream to what the client names, or refuses to.
+    async fn open_forward(
+        &mut self,
+        kind: forward::Kind,
+        target: Option<Target>,
+        asked: Payload,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        let number = self.connection.next_channel();
+        let prohibited = ChannelOpenFailure::AdministrativelyProhibited;
+        let short = ChannelOpenFailure::ResourceShortage;
+        let refuse = |reason| Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason };
+        let admitted = match &target {
+            Some(target) => {
+                let allowed =
+                    self.connection.snapshot.security.dial(target).map_err(|refusal| (prohibited, refusal));
+                allowed.and_then(|()| self.admit_channel().map_err(|refusal| (short.clone(), refusal)))
+            }
+            None => Err((ChannelOpenFailure::ConnectFailed, refuse("that is no port to connect to"))),
+        };
+        let place = || self.connection.forwarding.try_place();
+        let admitted = admitted.and_then(|()| {
+            let full = refuse("too many forwarded streams on this connection");
+            place().ok_or((short, full))
+        });
+        match (target, admitted) {
+            (Some(target), Ok(place)) => {
+                let wanted = forward::Wanted { number, kind, target, asked };
+                let connection = Arc::clone(&self.connection);
+                self.connection.tasks.spawn(forward::open(connection, wanted, channel, reply, place));
+            }
+            (_, Err((code, refusal))) => {
+                let _ = self.connection.record_on(Some(number), asked).await;
+                self.connection.metrics.forward_failed(kind);
+                self.report_refused(number, kind.channel_type(), refusal).await;
+                let failure =
+                    ChannelOpenFailure::Other { code: code.code(), reason: refusal.reason.to_owned() };
+                reply.reject(failure).await;
+            }
+            // Without a target it is not admitted.
+            (None, Ok(_)) => {}
+        }
+    }
+
+    /// Refuses a channel of a kind that only a server opens.
     async fn refuse_channel(&mut self, reply: ChannelOpenHandle, channel_type: &str, asked: Option<Payload>) {
-        let number = self.opened;
-        self.opened += 1;
+        let number = self.connection.next_channel();
         if let Some(asked) = asked {
             let _ = self.connection.record_on(Some(number), asked).await;
         }
-        let refusal = Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason: "not available" };
+        let reason = "only a server opens such channels";
+        let refusal = Refusal { code: codes::ssh::SSH_NEW_CHANNEL_REJECTED, reason };
         self.report_refused(number, channel_type, refusal).await;
         reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+
+    /// From now on what the guest brings is taken.
+    fn take_incoming(&mut self, session: &Session) {
+        if !self.takes_incoming {
+            self.takes_incoming = true;
+            let taking = forward::bring_in(Arc::clone(&self.connection), session.handle());
+            self.connection.tasks.spawn(taking);
+        }
     }
 
     async fn report_refused(&self, number: u64, channel_type: &str, refusal: Refusal) {
@@ -145,18 +200,6 @@ impl Handler {
             Payload::NewChannelFailed { channel_type: channel_type.to_owned(), reason: reason.to_owned() };
         // If it cannot be recorded the connection ends; either way nothing is opened.
         let _ = self.connection.record_on(Some(number), failed).await;
-    }
-
-    async fn refuse_global(&self, asked: Payload) -> Result<bool, HandlerError> {
-        tracing::info!(
-            code = codes::ssh::SSH_GLOBAL_REQUEST_FAILED,
-            module = "ssh",
-            connectionId = self.connection.id,
-            requestType = asked.type_id(),
-            "Forwarding is not available"
-        );
-        let _ = self.connection.record(asked).await;
-        Ok(false)
     }
 }
 
@@ -200,8 +243,8 @@ impl russh::server::Handler for Handler {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), HandlerError> {
-        let (number, admitted) = self.admit_channel();
-        if let Err(refusal) = admitted {
+        let number = self.connection.next_channel();
+        if let Err(refusal) = self.admit_session() {
             self.report_refused(number, "session", refusal).await;
             let failure = ChannelOpenFailure::Other {
                 code: ChannelOpenFailure::ResourceShortage.code(),
@@ -241,7 +284,7 @@ impl russh::server::Handler for Handler {
 
     async fn channel_open_direct_tcpip(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         host_to_connect: &str,
         port_to_connect: u32,
         originator_address: &str,
@@ -255,7 +298,9 @@ impl russh::server::Handler for Handler {
             originator_host: originator_address.to_owned(),
             originator_port,
         };
-        self.refuse_channel(reply, "direct-tcpip", Some(asked)).await;
+        let port = u16::try_from(port_to_connect).ok();
+        let target = port.map(|port| Target::Tcp { host: host_to_connect.to_owned(), port });
+        self.open_forward(forward::Kind::DirectTcpip, target, asked, channel, reply).await;
         Ok(())
     }
 
@@ -275,13 +320,14 @@ impl russh::server::Handler for Handler {
 
     async fn channel_open_direct_streamlocal(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         socket_path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), HandlerError> {
         let asked = Payload::NewForwardStreamLocalChannel { path: socket_path.to_owned() };
-        self.refuse_channel(reply, "direct-streamlocal@openssh.com", Some(asked)).await;
+        let target = Some(Target::Unix { path: socket_path.to_owned() });
+        self.open_forward(forward::Kind::DirectStreamlocal, target, asked, channel, reply).await;
         Ok(())
     }
 
@@ -372,29 +418,42 @@ impl russh::server::Handler for Handler {
         screen: u32,
         session: &mut Session,
     ) -> Result<(), HandlerError> {
-        self.decide(channel, session, |setup| setup.x11(single_connection, protocol, cookie, screen))
+        self.decide(channel, session, |setup| setup.x11(single_connection, protocol, cookie, screen))?;
+        if self.channels.get(&channel).is_some_and(|entry| entry.setup.wants_x11()) {
+            self.connection.forwarding.expect_x11();
+            self.take_incoming(session);
+        }
+        Ok(())
     }
 
     async fn agent_request(
         &mut self,
         channel: ChannelId,
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<bool, HandlerError> {
-        if let Some(entry) = self.channels.get_mut(&channel) {
-            let decision = entry.setup.agent();
-            let _ = entry.decisions.send(decision);
+        let Some(entry) = self.channels.get_mut(&channel) else { return Ok(false) };
+        let decision = entry.setup.agent();
+        let granted = decision.granted() & entry.decisions.send(decision).is_ok();
+        if granted {
+            self.connection.forwarding.expect_auth_agent();
+            self.take_incoming(session);
         }
-        Ok(false)
+        Ok(granted)
     }
 
     async fn tcpip_forward(
         &mut self,
         address: &str,
         port: &mut u32,
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<bool, HandlerError> {
         let asked = Payload::RequestReverseForward { bind_host: address.to_owned(), bind_port: *port };
-        self.refuse_global(asked).await
+        let listened = self.connection.listen(asked, tcp_bind(address, *port)).await;
+        if let Some(chosen) = listened {
+            *port = u32::from(chosen);
+            self.take_incoming(session);
+        }
+        Ok(listened.is_some())
     }
 
     async fn cancel_tcpip_forward(
@@ -404,15 +463,16 @@ impl russh::server::Handler for Handler {
         _session: &mut Session,
     ) -> Result<bool, HandlerError> {
         let asked = Payload::RequestCancelReverseForward { bind_host: address.to_owned(), bind_port: port };
-        self.refuse_global(asked).await
+        Ok(self.connection.unlisten(asked, tcp_bind(address, port)).await)
     }
 
-    async fn streamlocal_forward(
-        &mut self,
-        path: &str,
-        _session: &mut Session,
-    ) -> Result<bool, HandlerError> {
-        self.refuse_global(Payload::RequestStreamLocal { path: path.to_owned() }).await
+    async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, HandlerError> {
+        let asked = Payload::RequestStreamLocal { path: path.to_owned() };
+        let listened = self.connection.listen(asked, Some(Bind::Unix { path: path.to_owned() })).await;
+        if listened.is_some() {
+            self.take_incoming(session);
+        }
+        Ok(listened.is_some())
     }
 
     async fn cancel_streamlocal_forward(
@@ -420,8 +480,14 @@ impl russh::server::Handler for Handler {
         path: &str,
         _session: &mut Session,
     ) -> Result<bool, HandlerError> {
-        self.refuse_global(Payload::RequestCancelStreamLocal { path: path.to_owned() }).await
+        let asked = Payload::RequestCancelStreamLocal { path: path.to_owned() };
+        Ok(self.connection.unlisten(asked, Some(Bind::Unix { path: path.to_owned() })).await)
     }
+}
+
+/// `None` if the port is none.
+fn tcp_bind(address: &str, port: u32) -> Option<Bind> {
+    u16::try_from(port).ok().map(|port| Bind::Tcp { host: address.to_owned(), port })
 }
 
 /// RFC 4254 section 6.10, without `SIG`. russh keeps the names to itself.
@@ -446,7 +512,7 @@ fn signal_name(signal: &Sig) -> &str {
 /// What a request asked for, as a record (FORMAT types 400 to 409).
 pub(super) fn request_record(decision: &Decision) -> Payload {
     use super::setup::Asked;
-    use containerssh_backend::Command;
+    use containerssh_backend::{Command, X11};
     let request_id = decision.request;
     match decision.asked.clone() {
         Asked::Env { name, value } => Payload::ChannelRequestSetEnv { request_id, name, value },
@@ -472,7 +538,7 @@ pub(super) fn request_record(decision: &Decision) -> Payload {
             height: size.height,
         },
         Asked::Signal(signal) => Payload::ChannelRequestSignal { request_id, signal },
-        Asked::X11 { single_connection, protocol, cookie, screen } => Payload::ChannelRequestX11 {
+        Asked::X11(X11 { single_connection, protocol, cookie, screen }) => Payload::ChannelRequestX11 {
             request_id,
             single_connection,
             auth_protocol: protocol,

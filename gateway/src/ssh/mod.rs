@@ -9,6 +9,7 @@
 //!   guest      starts the guest once per connection
 //!   session    a channel's task: requests, and bytes towards the program
 //!   output     a program's task: waits for the guest, bytes towards the client, exit
+//!   forward    streams between the client and what the guest reaches
 //! ```
 //!
 //! # Memory of a connection
@@ -18,10 +19,12 @@
 //! - Towards the client: per channel one message of the backend; per connection 16 messages of 32 KiB in russh's queue
 //!   and as much again in its write buffer. What the client does not take stays in the program.
 //! - Per session, 32 KiB of environment and 256 KiB of command.
+//! - 512 forwarded streams of about 16 KiB each, besides the bytes that are counted above.
 
 mod algorithms;
 mod auth;
 mod connection;
+mod forward;
 mod guest;
 mod handler;
 mod messages;
@@ -34,4 +37,5 @@ mod waiting;
 pub use algorithms::AlgorithmError;
 pub(crate) use algorithms::{fastest, preferred, suits};
 pub(crate) use connection::serve_connection;
+pub(crate) use forward::Kind as ForwardKind;
 pub(crate) use security::Security;

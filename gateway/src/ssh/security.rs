@@ -5,7 +5,10 @@
 
 use std::collections::HashSet;
 
-use containerssh_config::{ListRule, Security as Settings, SecurityMode, whole_command};
+use containerssh_backend::{Bind, Target};
+use containerssh_config::{
+    Forwarding, ForwardingMode, ListRule, Security as Settings, SecurityMode, whole_command,
+};
 use regex::RegexSet;
 
 use super::setup::Refusal;
@@ -22,6 +25,7 @@ pub(crate) struct Security {
     signal: Rule,
     force_command: Option<String>,
     max_sessions: Option<usize>,
+    forwarding: Forwarding,
 }
 
 /// A rule about names.
@@ -100,6 +104,7 @@ impl Security {
             signal: Rule::new(settings, &settings.signal),
             force_command: (!settings.force_command.is_empty()).then(|| settings.force_command.clone()),
             max_sessions: usize::try_from(settings.max_sessions).ok(),
+            forwarding: settings.forwarding.clone(),
         })
     }
 
@@ -141,6 +146,34 @@ impl Security {
         allow(self.signal.allows(name), codes::SECURITY_SIGNAL_REJECTED, "this signal is not allowed here")
     }
 
+    /// Whether the client may reach this through the guest.
+    pub(crate) fn dial(&self, target: &Target) -> Result<(), Refusal> {
+        let mode = match target {
+            Target::Tcp { .. } => self.forwarding.forwarding_mode,
+            Target::Unix { .. } => self.forwarding.socket_forwarding_mode,
+        };
+        forward(mode, codes::SECURITY_FORWARDING_REJECTED, "forwarding is not allowed here")
+    }
+
+    /// Whether the client may have the guest listen there.
+    pub(crate) fn listen(&self, bind: &Bind) -> Result<(), Refusal> {
+        let mode = match bind {
+            Bind::Tcp { .. } => self.forwarding.reverse_forwarding_mode,
+            Bind::Unix { .. } => self.forwarding.socket_listen_mode,
+        };
+        forward(mode, codes::SECURITY_REVERSE_FORWARDING_REJECTED, "reverse forwarding is not allowed here")
+    }
+
+    pub(crate) fn x11(&self) -> Result<(), Refusal> {
+        let mode = self.forwarding.x11_forwarding_mode;
+        forward(mode, codes::SECURITY_X11_FORWARDING_REJECTED, "X11 forwarding is not allowed here")
+    }
+
+    pub(crate) fn auth_agent(&self) -> Result<(), Refusal> {
+        let mode = self.forwarding.agent_forwarding_mode;
+        forward(mode, codes::SECURITY_AGENT_FORWARDING_REJECTED, "agent forwarding is not allowed here")
+    }
+
     /// Whether a connection that has `live` sessions may have one more.
     pub(crate) fn session(&self, live: usize) -> Result<(), Refusal> {
         let allowed = self.max_sessions.is_none_or(|most| live < most);
@@ -155,6 +188,10 @@ impl Security {
 
 fn allow(allowed: bool, code: &'static str, reason: &'static str) -> Result<(), Refusal> {
     if allowed { Ok(()) } else { Err(Refusal { code, reason }) }
+}
+
+fn forward(mode: ForwardingMode, code: &'static str, reason: &'static str) -> Result<(), Refusal> {
+    allow(mode == ForwardingMode::Enable, code, reason)
 }
 
 #[cfg(test)]
@@ -215,6 +252,42 @@ mod tests {
         assert!(security.env("LD_PRELOAD").is_err() && security.env("LANG").is_ok());
         assert!(security.signal("KILL").is_err() && security.signal("TERM").is_ok());
         assert_eq!(security.subsystem("sftp").unwrap_err().code, codes::SECURITY_SUBSYSTEM_REJECTED);
+    }
+
+    #[test]
+    fn each_kind_of_forwarding_has_its_own_switch_and_all_are_off() {
+        let tcp = Target::Tcp { host: "h".into(), port: 1 };
+        let unix = Target::Unix { path: "/s".into() };
+        let bind_tcp = Bind::Tcp { host: "h".into(), port: 1 };
+        let bind_unix = Bind::Unix { path: "/s".into() };
+        let allowed = |security: &Security| {
+            [
+                security.dial(&tcp).is_ok(),
+                security.dial(&unix).is_ok(),
+                security.listen(&bind_tcp).is_ok(),
+                security.listen(&bind_unix).is_ok(),
+                security.x11().is_ok(),
+                security.auth_agent().is_ok(),
+            ]
+        };
+        assert_eq!(allowed(&security("{}")), [false; 6]);
+        assert_eq!(allowed(&security("{defaultMode: enable}")), [false; 6]);
+        let keys = [
+            "forwardingMode",
+            "socketForwardingMode",
+            "reverseForwardingMode",
+            "socketListenMode",
+            "x11ForwardingMode",
+            "agentForwardingMode",
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            let mut expected = [false; 6];
+            expected[index] = true;
+            assert_eq!(allowed(&security(&format!("{{forwarding: {{{key}: enable}}}}"))), expected, "{key}");
+            assert_eq!(allowed(&security(&format!("{{forwarding: {{{key}: filter}}}}"))), [false; 6]);
+        }
+        let refusal = security("{}").listen(&bind_unix).unwrap_err();
+        assert_eq!(refusal.code, codes::SECURITY_REVERSE_FORWARDING_REJECTED);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use containerssh_backend::{Command, Pty, Signal, WindowSize};
+use containerssh_backend::{Command, Pty, Signal, WindowSize, X11};
 use russh::Pty as Mode;
 
 use super::security::Security;
@@ -19,6 +19,11 @@ const MAX_ENV: usize = 128;
 const MAX_ENV_BYTES: usize = 32 * 1024;
 /// Where a forced command finds what the client asked for, as with sshd's `ForceCommand`.
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+/// What programs trust to come from the server (sshd(8), "ENVIRONMENT").
+const SERVER_ENV: [&str; 6] =
+    ["SSH_CLIENT", "SSH_CONNECTION", ORIGINAL_COMMAND, "SSH_TTY", "SSH_AUTH_SOCK", "SSH_USER_AUTH"];
+/// Bytes of the name of an X11 authentication protocol and of its cookie. The known ones are 18 and 32 bytes long.
+const MAX_X11_WORD: usize = 512;
 /// Bytes of `TERM`. The longest name in terminfo is shorter.
 const MAX_TERM: usize = 64;
 
@@ -30,7 +35,7 @@ pub(crate) enum Asked {
     Program(Command),
     Window(WindowSize),
     Signal(String),
-    X11 { single_connection: bool, protocol: String, cookie: String, screen: u32 },
+    X11(X11),
     Agent,
 }
 
@@ -64,6 +69,8 @@ pub(crate) struct Start {
     pub(crate) command: Command,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) pty: Option<Pty>,
+    pub(crate) x11: Option<X11>,
+    pub(crate) auth_agent: bool,
 }
 
 /// The answer to one request.
@@ -90,12 +97,23 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     env_bytes: usize,
     pty: Option<Pty>,
+    x11: Option<X11>,
+    auth_agent: bool,
     started: bool,
 }
 
 impl Setup {
     pub(crate) fn new(security: Arc<Security>) -> Self {
-        Self { security, next_request: 0, env: Vec::new(), env_bytes: 0, pty: None, started: false }
+        Self {
+            security,
+            next_request: 0,
+            env: Vec::new(),
+            env_bytes: 0,
+            pty: None,
+            x11: None,
+            auth_agent: false,
+            started: false,
+        }
     }
 
     pub(crate) fn env(&mut self, name: &str, value: &str) -> Decision {
@@ -103,6 +121,8 @@ impl Setup {
             refused("the program runs already")
         } else if !is_env_name(name) {
             refused("not a name for an environment variable: letters, digits and _ only")
+        } else if SERVER_ENV.contains(&name) {
+            refused("only the server sets this variable")
         } else if value.contains('\0') {
             refused("the value holds a NUL byte")
         } else if let Err(refusal) = self.security.env(name) {
@@ -187,17 +207,38 @@ impl Setup {
         cookie: &str,
         screen: u32,
     ) -> Decision {
-        let asked = Asked::X11 {
-            single_connection,
-            protocol: protocol.to_owned(),
-            cookie: cookie.to_owned(),
-            screen,
+        let asked =
+            X11 { single_connection, protocol: protocol.to_owned(), cookie: cookie.to_owned(), screen };
+        let outcome = if self.started {
+            refused("the program runs already")
+        } else if self.x11.is_some() {
+            refused("the session has an X11 display already")
+        } else if !is_x11_word(protocol) || !is_x11_word(cookie) {
+            refused("not an X11 authentication protocol and cookie")
+        } else if let Err(refusal) = self.security.x11() {
+            Outcome::Refused(refusal)
+        } else {
+            self.x11 = Some(asked.clone());
+            Outcome::Noted
         };
-        self.decide(asked, refused("X11 forwarding is not available"))
+        self.decide(Asked::X11(asked), outcome)
+    }
+
+    /// Whether the program gets, or has got, an X11 display.
+    pub(crate) fn wants_x11(&self) -> bool {
+        self.x11.is_some()
     }
 
     pub(crate) fn agent(&mut self) -> Decision {
-        self.decide(Asked::Agent, refused("agent forwarding is not available"))
+        let outcome = if self.started {
+            refused("the program runs already")
+        } else if let Err(refusal) = self.security.auth_agent() {
+            Outcome::Refused(refusal)
+        } else {
+            self.auth_agent = true;
+            Outcome::Noted
+        };
+        self.decide(Asked::Agent, outcome)
     }
 
     fn program(&mut self, asked: Command, allowed: Result<(), Refusal>) -> Decision {
@@ -207,7 +248,13 @@ impl Setup {
             Outcome::Refused(refusal)
         } else if let Some(command) = self.forced(&asked) {
             self.started = true;
-            Outcome::Start(Start { command, env: std::mem::take(&mut self.env), pty: self.pty.take() })
+            Outcome::Start(Start {
+                command,
+                env: std::mem::take(&mut self.env),
+                pty: self.pty.take(),
+                x11: self.x11.clone(),
+                auth_agent: self.auth_agent,
+            })
         } else {
             refused("the command is too long to be handed to the one that runs here instead")
         };
@@ -219,7 +266,6 @@ impl Setup {
         let Some(forced) = self.security.force_command().map(str::to_owned) else {
             return Some(asked.clone());
         };
-        self.env.retain(|(name, _)| name != ORIGINAL_COMMAND);
         let original = match asked {
             Command::Shell => None,
             Command::Exec(original) | Command::Subsystem(original) => Some(original),
@@ -260,6 +306,12 @@ fn is_env_name(name: &str) -> bool {
 
 fn is_term(term: &str) -> bool {
     term.len() <= MAX_TERM && term.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+}
+
+/// Protocol names and cookies end up in a file that X clients read.
+fn is_x11_word(word: &str) -> bool {
+    (1..=MAX_X11_WORD).contains(&word.len())
+        && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:/".contains(c))
 }
 
 /// Modes as on the wire (RFC 4254 section 8). russh shows modes it does not know as [`Mode::TTY_OP_END`]; they are left out.
@@ -361,7 +413,7 @@ mod tests {
         let original = |command: &str| vec![("SSH_ORIGINAL_COMMAND".to_owned(), command.to_owned())];
         let force = Command::Exec("/bin/gate".to_owned());
         let mut setup = forced("/bin/gate");
-        assert!(setup.env("SSH_ORIGINAL_COMMAND", "git-upload-pack other").granted());
+        assert!(!setup.env("SSH_ORIGINAL_COMMAND", "git-upload-pack other").granted());
         assert_eq!(started(setup.exec(b"rm -rf /")), (force.clone(), original("rm -rf /")));
         assert_eq!(started(forced("/bin/gate").subsystem("sftp")), (force.clone(), original("sftp")));
         assert_eq!(started(forced("/bin/gate").shell()), (force, vec![]));

@@ -10,6 +10,7 @@
 
 mod demo;
 mod ending;
+mod forwarding;
 mod limits;
 mod local;
 mod login;

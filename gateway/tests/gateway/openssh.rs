@@ -11,8 +11,8 @@ use tokio::process::Command;
 
 use crate::support::{Gateway, noise, within};
 
-struct OpenSsh {
-    gateway: Gateway,
+pub(crate) struct OpenSsh {
+    pub(crate) gateway: Gateway,
     key: PathBuf,
 }
 
@@ -21,7 +21,7 @@ impl OpenSsh {
         Self::with(|_| {}).await
     }
 
-    async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
         let gateway = Gateway::start(adjust).await;
         let key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
         gateway.auth.keys.lock().unwrap().push(key.public_key().to_openssh().unwrap());
@@ -30,7 +30,7 @@ impl OpenSsh {
         Self { gateway, key: path }
     }
 
-    fn command(&self, options: &[&str], command_line: &[&str]) -> Command {
+    pub(crate) fn command(&self, options: &[&str], command_line: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
         command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
@@ -45,7 +45,7 @@ impl OpenSsh {
         command
     }
 
-    async fn run(&self, options: &[&str], command_line: &str) -> (String, String, Option<i32>) {
+    pub(crate) async fn run(&self, options: &[&str], command_line: &str) -> (String, String, Option<i32>) {
         let output = within("ssh", self.command(options, &[command_line]).output()).await.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (text(output.stdout), text(output.stderr), output.status.code())

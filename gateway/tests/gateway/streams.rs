@@ -95,7 +95,7 @@ async fn client_leaves_bytes_unread(gateway: &Gateway) -> bool {
 }
 
 /// Whether bytes wait both in the client's socket and in the gateway's (`tx_queue:rx_queue` of `/proc/net/tcp`).
-async fn client_has_to_wait(gateway: &Gateway) -> bool {
+pub(crate) async fn client_has_to_wait(gateway: &Gateway) -> bool {
     let port = format!("0100007F:{:04X}", gateway.address.port());
     let table = tokio::fs::read_to_string("/proc/net/tcp").await.unwrap();
     let (mut unsent, mut unread) = (0, 0);

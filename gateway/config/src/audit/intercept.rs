@@ -14,4 +14,7 @@ pub struct Intercept {
     pub stderr: bool,
     /// Passwords clients log in with.
     pub passwords: bool,
+    /// What forwarded streams carry, in either direction.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub forwarding: bool,
 }

@@ -19,7 +19,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("auth.publicKey.webhook.curves", "the TLS library's choice is used"),
     ("auth.publicKey.webhook.cipher", "the TLS library's choice is used"),
     ("kubernetes.pod.createMissingPods", ""),
-    ("audit.intercept.forwarding", "there is no forwarding yet"),
     ("log.file", "lines go to stdout"),
     ("log.syslog", "lines go to stdout"),
     ("metrics.key", "it is served without TLS"),

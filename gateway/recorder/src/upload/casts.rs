@@ -77,11 +77,12 @@ impl Making {
     }
 
     fn take(&mut self, message: &Message) {
-        match message.payload {
+        match &message.payload {
             Payload::ChannelRequestExec { .. }
             | Payload::ChannelRequestShell { .. }
             | Payload::ChannelRequestSubsystem { .. }
             | Payload::Io { .. } => self.used = true,
+            Payload::NewChannel { channel_type } => self.forwards = channel_type != "session",
             Payload::NewForwardChannel { .. }
             | Payload::NewReverseForwardChannel { .. }
             | Payload::NewReverseX11ForwardChannel { .. }

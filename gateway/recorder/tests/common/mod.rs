@@ -37,7 +37,8 @@ pub fn to_files(root: &Path) -> Audit {
     let mut audit =
         Audit { enable: true, format: AuditFormat::Binary, storage: AuditStorage::File, ..Audit::default() };
     audit.file.directory = records(root).to_str().unwrap().to_owned();
-    audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: true };
+    audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: true, forwarding: false };
     audit.policy.hash = "sha256:1234".to_owned();
     audit
 }

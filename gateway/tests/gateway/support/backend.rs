@@ -1,4 +1,4 @@
-//! A backend that runs programs on this machine, each as a process with pipes.
+//! A backend that runs programs on this machine, each as a process with pipes, and forwards from there.
 //!
 //! It has no terminals: a program that gets one is told its size, and each change of it, as a line of output.
 
@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use containerssh_backend::{
-    Backend, BackendError, Command, ConnectionInfo, Guest, Output, Program, ProgramInput, ProgramOutput,
-    ProgramSpec, ProgressSender, Signal, WindowSize,
+    Backend, BackendError, Bind, Command, ConnectionInfo, DialError, Guest, Incoming, Output, Program,
+    ProgramInput, ProgramOutput, ProgramSpec, ProgressSender, Signal, Stream, Target, WindowSize,
 };
+use containerssh_forward::{Attached, Forwards};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::{mpsc, watch};
@@ -97,12 +98,15 @@ impl Backend for Local {
             }
         }
         starting.0 = None;
-        Ok(Arc::new(LocalGuest(Arc::clone(&self.0))))
+        Ok(Arc::new(LocalGuest { backend: Arc::clone(&self.0), forwards: Forwards::new() }))
     }
 }
 
 #[derive(Debug)]
-struct LocalGuest(Arc<LocalBackend>);
+struct LocalGuest {
+    backend: Arc<LocalBackend>,
+    forwards: Forwards,
+}
 
 #[async_trait]
 impl Guest for LocalGuest {
@@ -127,6 +131,14 @@ impl Guest for LocalGuest {
         if let Some(pty) = &spec.pty {
             command.env("TERM", &pty.term);
         }
+        let mut attached = Vec::new();
+        if let Some(x11) = &spec.x11 {
+            attached.push(self.forwards.x11(x11).await.unwrap());
+        }
+        if spec.auth_agent {
+            attached.push(self.forwards.auth_agent().await.unwrap());
+        }
+        command.envs(attached.iter().flat_map(Attached::env));
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -139,18 +151,38 @@ impl Guest for LocalGuest {
         if let Some(pty) = &spec.pty {
             let _ = sender.send(Ok(Output::Stdout(size_line("start", pty.size)))).await;
         }
-        tokio::spawn(run(child, sender));
-        let gone = self.0.gone.clone();
+        tokio::spawn(async move {
+            run(child, sender).await;
+            drop(attached);
+        });
+        let gone = self.backend.gone.clone();
         Ok(Program { input: Box::new(input), output: Box::new(Receiver { receiver, gone }) })
     }
 
+    async fn dial(&self, target: Target) -> Result<Stream, DialError> {
+        self.forwards.dial(&target).await
+    }
+
+    async fn listen(&self, bind: Bind) -> Result<u16, DialError> {
+        self.forwards.listen(&bind).await
+    }
+
+    async fn unlisten(&self, bind: Bind) -> bool {
+        self.forwards.unlisten(&bind).await
+    }
+
+    async fn accept(&self) -> Incoming {
+        self.forwards.accept().await
+    }
+
     async fn gone(&self) -> BackendError {
-        self.0.gone.cancelled().await;
+        self.backend.gone.cancelled().await;
         BackendError::GuestGone("Evicted: the node was low on memory".into())
     }
 
     async fn close(&self) {
-        self.0.closed.send_modify(|count| *count += 1);
+        self.forwards.close().await;
+        self.backend.closed.send_modify(|count| *count += 1);
     }
 }
 

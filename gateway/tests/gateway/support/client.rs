@@ -50,10 +50,20 @@ impl Finished {
 impl Client {
     /// Connects without logging in.
     pub(crate) async fn connect(gateway: &Gateway) -> Self {
-        let config = Arc::new(client::Config { nodelay: true, ..client::Config::default() });
-        let session =
-            within("a connection", client::connect(config, gateway.address, AnyHost)).await.unwrap();
-        Self { session }
+        Self::connect_with(gateway, |_| {}).await
+    }
+
+    async fn connect_with(gateway: &Gateway, adjust: impl FnOnce(&mut client::Config)) -> Self {
+        let mut config = client::Config { nodelay: true, ..client::Config::default() };
+        adjust(&mut config);
+        let connecting = client::connect(Arc::new(config), gateway.address, AnyHost);
+        Self { session: within("a connection", connecting).await.unwrap() }
+    }
+
+    /// Speaks over a connection that somebody else has made.
+    pub(crate) async fn over(stream: tokio::net::TcpStream) -> Self {
+        let connecting = client::connect_stream(Arc::new(client::Config::default()), stream, AnyHost);
+        Self { session: within("a connection", connecting).await.unwrap() }
     }
 
     pub(crate) async fn password(&mut self, user: &str, password: &str) -> AuthResult {
@@ -63,6 +73,13 @@ impl Client {
     /// Connects and logs in.
     pub(crate) async fn login(gateway: &Gateway) -> Self {
         let mut client = Self::connect(gateway).await;
+        assert!(client.password("alice", "secret").await.success());
+        client
+    }
+
+    /// Likewise, as a client of that kind.
+    pub(crate) async fn login_with(gateway: &Gateway, adjust: impl FnOnce(&mut client::Config)) -> Self {
+        let mut client = Self::connect_with(gateway, adjust).await;
         assert!(client.password("alice", "secret").await.success());
         client
     }

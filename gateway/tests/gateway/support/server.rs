@@ -111,7 +111,8 @@ pub(crate) fn config(directory: &Path) -> Config {
     config.audit.format = AuditFormat::Binary;
     config.audit.storage = AuditStorage::File;
     config.audit.file.directory = directory.to_str().unwrap().to_owned();
-    config.audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+    config.audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: false };
     config
 }
 

@@ -34,6 +34,8 @@ pub(super) fn section(audit: &Audit) -> file::Audit {
             stdout: effective.intercept.stdout,
             stderr: effective.intercept.stderr,
             passwords: effective.intercept.passwords,
+            // Policies do not speak of it yet.
+            forwarding: false,
         },
         on_failure: match effective.on_failure {
             api::OnFailure::Allow => file::OnFailure::Allow,
