@@ -2,7 +2,7 @@
 # Guests: what users log in to. A usual one, a tiny one (lib/system-images.sh), and one without a shell.
 
 E2E_GUEST_IMAGES=(containerssh-guest-busybox containerssh-guest-noshell containerssh-guest-debian)
-E2E_GUEST_PACKAGES=(bash coreutils ncurses-bin openssh-sftp-server procps)
+E2E_GUEST_PACKAGES=(bash coreutils git ncurses-bin openssh-sftp-server procps python3 rsync)
 
 stage_containerssh-guest-noshell() {
     compile_pause "$1/rootfs/pause"

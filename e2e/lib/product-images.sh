@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The product's own programs and images, and the webhook server of its tests.
 
-E2E_PRODUCT_IMAGES=(containerssh-gateway containerssh-operator containerssh-e2e-webhook)
+E2E_PRODUCT_IMAGES=(containerssh-gateway containerssh-agent containerssh-operator containerssh-e2e-webhook)
 
 # program_path NAME: where the build leaves a program.
 program_path() {
@@ -19,7 +19,7 @@ build_programs() {
         cd "$E2E_DIR/.." || exit
         env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS cargo build --quiet --release --locked --target "$target" \
             --config "target.$target.rustflags = ['-C', 'target-feature=+crt-static']" \
-            -p containerssh-gateway -p containerssh-operator -p containerssh-auditlog-tool -p containerssh-e2e
+            -p containerssh-gateway -p containerssh-agent -p containerssh-operator -p containerssh-auditlog-tool -p containerssh-e2e
     )
 }
 
@@ -35,6 +35,7 @@ stage_program() {
 # containerfile IMAGE: what it is built by.
 containerfile() {
     case $1 in
+    containerssh-agent) echo "$E2E_DIR/../gateway/agent/Containerfile" ;;
     containerssh-e2e-*) echo "$E2E_DIR/images.d/$1/Containerfile" ;;
     *) echo "$E2E_DIR/../${1#containerssh-}/Containerfile" ;;
     esac

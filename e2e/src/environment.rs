@@ -9,6 +9,8 @@ pub struct Environment {
     pub operator_namespace: String,
     /// Image of the gateway, as the cluster's nodes know it.
     pub gateway_image: String,
+    /// Image of the guest agent, likewise.
+    pub agent_image: String,
     /// A guest with a shell, coreutils and an sftp server.
     pub debian_image: String,
     /// A guest that is nothing but busybox.
@@ -35,6 +37,7 @@ impl Environment {
         Ok(Self {
             operator_namespace: or("E2E_OPERATOR_NAMESPACE", "containerssh-system"),
             gateway_image: or("E2E_GATEWAY_IMAGE", "localhost/containerssh-gateway:dev"),
+            agent_image: or("E2E_AGENT_IMAGE", "localhost/containerssh-agent:dev"),
             debian_image: or("E2E_GUEST_DEBIAN_IMAGE", "localhost/containerssh-guest-debian:dev"),
             busybox_image: or("E2E_GUEST_BUSYBOX_IMAGE", "localhost/containerssh-guest-busybox:dev"),
             noshell_image: or("E2E_GUEST_NOSHELL_IMAGE", "localhost/containerssh-guest-noshell:dev"),

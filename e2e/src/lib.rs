@@ -16,9 +16,12 @@ pub mod gateway;
 pub mod minio;
 pub mod operator;
 pub mod policy;
+pub mod python;
 pub mod record;
 pub mod s3;
 pub mod ssh;
+pub mod sshd;
+pub mod standalone;
 pub mod tool;
 pub mod wait;
 

@@ -7,6 +7,7 @@ containerssh_log::codes! {
         SSH_START_FAILED = "The SSH server cannot listen on its address.";
         SSH_ACCEPT_FAILED = "A connection could not be accepted, usually because of a limit of the system (such as open files). The server goes on and tries again.";
         SSH_CONNECTION_REFUSED = "A connection was turned away because a limit of connections is reached (ssh.limits).";
+        SSH_PROXY_HEADER = "A load balancer (ssh.proxyProtocol.trustedCIDRs) connected and sent no proper PROXY header. Have it send one, or take it off the list.";
         SSH_CONNECTED = "A client connected over TCP.";
         SSH_DISCONNECTED = "A client's connection ended. The labels say why, how long it lasted and how much it moved.";
         SSH_HANDSHAKE_FAILED = "A connection ended before anybody logged in.";

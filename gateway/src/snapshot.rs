@@ -11,6 +11,7 @@ use containerssh_auth::Authenticator;
 use containerssh_backend::Backend;
 use containerssh_config::{Audit, AuthenticationMethod, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
+use ipnet::IpNet;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
@@ -74,6 +75,10 @@ pub struct Snapshot {
     pub(crate) banner: Option<String>,
     /// Lists of methods, one of which has to be gone through.
     pub(crate) steps: Vec<Vec<AuthenticationMethod>>,
+    /// What interactive shells show first.
+    pub(crate) motd: Option<String>,
+    /// Load balancers that say whose connections they pass on.
+    pub(crate) proxies: Vec<IpNet>,
     pub(crate) audit: Arc<Audit>,
     pub(crate) limits: Limits,
     pub(crate) security: Arc<Security>,
@@ -119,11 +124,14 @@ impl Snapshot {
             identification: config.ssh.server_version.clone(),
             banner: (!config.ssh.banner.is_empty()).then(|| config.ssh.banner.clone()),
             steps,
+            motd: (!config.ssh.motd.is_empty()).then(|| config.ssh.motd.clone()),
+            proxies: config.ssh.proxy_protocol.trusted_cidrs.clone(),
             audit: Arc::new(config.audit.clone()),
             limits: Limits {
                 connections: count(limits.connections),
                 unauthenticated: count(limits.unauthenticated),
                 per_source: count(limits.per_source),
+                per_user: count(limits.per_user),
                 sessions_per_connection: count(limits.sessions_per_connection),
             },
             penalties: config.ssh.penalties.clone(),

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::agent::{self, Agent, AgentInjection};
 use crate::parse::Problems;
 use crate::value::keyword::keyword_enum;
 use crate::value::{PemOrFile, Secret, duration};
@@ -149,14 +150,24 @@ pub struct Pod {
     #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub deadline: Duration,
-    /// Whether to do without ContainerSSH's guest agent. Only `true`: this version needs none.
+    /// Whether to do without the agent: each program is then started by an exec of its own.
     pub disable_agent: bool,
+    /// Where the console container's image has the agent, with `agent.injection: image`.
+    #[serde(skip_serializing_if = "is_default_path")]
+    pub agent_path: String,
+    /// The agent, unless `disableAgent` is true.
+    #[serde(skip_serializing_if = "Agent::is_default")]
+    pub agent: Agent,
 }
 
 fn metadata<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let mut metadata = ObjectMeta::deserialize(deserializer)?;
     metadata.namespace.get_or_insert_with(default_namespace);
     Ok(metadata)
+}
+
+fn is_default_path(path: &str) -> bool {
+    path == agent::DEFAULT_PATH
 }
 
 fn default_namespace() -> String {
@@ -202,6 +213,8 @@ impl Default for Pod {
             expose_auth_metadata_as_annotations: BTreeMap::new(),
             deadline: Duration::from_secs(168 * 3600),
             disable_agent: true,
+            agent_path: agent::DEFAULT_PATH.to_owned(),
+            agent: Agent::default(),
         }
     }
 }
@@ -371,8 +384,17 @@ impl Pod {
                 }
             }
         }
-        if !self.disable_agent {
-            wrong("disableAgent", "must be true: this version has no guest agent and needs none".to_owned());
+        if self.disable_agent && !self.agent.is_default() {
+            wrong("agent", "has no effect: set disableAgent to false".to_owned());
+        }
+        if !self.disable_agent && self.agent.injection == AgentInjection::Auto && self.agent.image.is_empty()
+        {
+            let how =
+                "is missing: the agent's image, or agent.injection \"image\" if the pod's own image has it";
+            wrong("agent.image", how.to_owned());
+        }
+        if !self.agent_path.starts_with('/') {
+            wrong("agentPath", "must be an absolute path".to_owned());
         }
         if !self.deadline.is_zero() && self.deadline < Duration::from_secs(1) {
             wrong("deadline", "must be at least 1s, or 0 for none".to_owned());

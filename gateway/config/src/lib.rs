@@ -16,6 +16,7 @@
 //! - **Secrets are a type.** [`Secret`] and [`PemOrFile`] hide their contents from `Debug` and from [`Config::dump`];
 //!   serialising shows them, because the operator renders the file.
 
+mod agent;
 mod audit;
 mod auth;
 mod config;
@@ -33,6 +34,7 @@ mod session;
 mod ssh;
 mod value;
 
+pub use agent::{Agent, AgentInjection, AgentTransport};
 pub use audit::{
     Audit, AuditFormat, AuditPolicyInfo, AuditStorage, Durability, Encryption, EventBatch, EventCompression,
     EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage,
@@ -56,7 +58,7 @@ pub use security::{
 };
 pub use servers::{Health, Metrics};
 pub use session::{Drain, Session};
-pub use ssh::{Cipher, Kex, Limits, Mac, Penalties, Ssh};
+pub use ssh::{Cipher, Kex, Limits, Mac, Penalties, ProxyProtocol, Ssh};
 pub use value::{ByteSize, KeyPrefix, PemError, PemOrFile, PrefixPart, Secret, duration, keyword};
 
 containerssh_log::codes! {

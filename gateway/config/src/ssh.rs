@@ -102,6 +102,12 @@ pub struct Ssh {
     pub macs: Vec<Mac>,
     /// Text that a client shows before authentication (RFC 4252 section 5.4). Empty for none.
     pub banner: String,
+    /// Message of the day: text that interactive shells show before anything else. Empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub motd: String,
+    /// Load balancers in front of the gateway.
+    #[serde(skip_serializing_if = "ProxyProtocol::is_default")]
+    pub proxy_protocol: ProxyProtocol,
     /// Host keys, each PEM text or a file name. None: the gateway generates one that lives as long as the process.
     pub hostkeys: Vec<PemOrFile>,
     /// How often to ask a silent client whether it is still there. 0 for never.
@@ -130,8 +136,32 @@ pub struct Limits {
     pub unauthenticated: u32,
     /// Connections from one source address.
     pub per_source: u32,
+    /// Connections of one user, by the name that authentication settled on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub per_user: u32,
     /// Session channels open at once on one connection.
     pub sessions_per_connection: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// `ssh.proxyProtocol`: load balancers that say whose connections they pass on, by the PROXY protocol, version 1 or 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProxyProtocol {
+    /// Their networks, such as `10.0.0.0/8`. From there every connection must begin with a header; from anywhere else none may.
+    #[serde(rename = "trustedCIDRs")]
+    pub trusted_cidrs: Vec<IpNet>,
+}
+
+impl ProxyProtocol {
+    /// What files written before there was such a section mean.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// `ssh.penalties`: connections that end without a login keep others from the same address out for a while, as OpenSSH's
@@ -196,6 +226,8 @@ impl Default for Ssh {
             kex: vec![Kex::MlKem768X25519Sha256, Kex::Curve25519Sha256, Kex::Curve25519Sha256Libssh],
             macs: vec![Mac::HmacSha2_512Etm, Mac::HmacSha2_256Etm],
             banner: String::new(),
+            motd: String::new(),
+            proxy_protocol: ProxyProtocol::default(),
             hostkeys: Vec::new(),
             client_alive_interval: Duration::ZERO,
             client_alive_count_max: 3,
@@ -208,7 +240,13 @@ impl Default for Ssh {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, unauthenticated: 1024, per_source: 0, sessions_per_connection: 64 }
+        Self {
+            connections: 10_000,
+            unauthenticated: 1024,
+            per_source: 0,
+            per_user: 0,
+            sessions_per_connection: 64,
+        }
     }
 }
 
@@ -216,6 +254,9 @@ impl Default for Limits {
 const MAX_VERSION: usize = 253;
 /// Longest banner: a client shows it before it knows whom it talks to, and russh sends it in one packet.
 const MAX_BANNER: usize = 16 * 1024;
+
+/// Longest message of the day: a terminal's scrollback, not more.
+const MAX_MOTD: usize = 16 * 1024;
 
 impl Ssh {
     pub(crate) fn check(&self, problems: &mut Problems) {
@@ -236,6 +277,9 @@ impl Ssh {
         }
         if self.banner.len() > MAX_BANNER {
             problems.invalid("ssh.banner", format!("must not be longer than {MAX_BANNER} bytes"));
+        }
+        if self.motd.len() > MAX_MOTD {
+            problems.invalid("ssh.motd", format!("must not be longer than {MAX_MOTD} bytes"));
         }
         for (index, key) in self.hostkeys.iter().enumerate() {
             if key.is_empty() {

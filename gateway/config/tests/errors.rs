@@ -181,7 +181,7 @@ fn errors_name_file_line_path_and_what_to_do() {
         ),
         (
             "local: {runAs: root}\n",
-            "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of login, gateway)",
+            "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of \"login\", \"gateway\")",
         ),
         ("geoip: {}\n", "c.yaml:1: geoip is not supported by this version"),
         (
@@ -288,7 +288,16 @@ fn broken_rules_are_named_with_their_lines() {
         (pod("    idleCommand: []\n"), "kubernetes.pod.idleCommand (must not be empty)"),
         (pod("    subsystems: {sftp: ''}\n"), "kubernetes.pod.subsystems.sftp (must not be empty"),
         (pod("    mode: session\n"), "kubernetes.pod.mode (\"session\" is not supported by this version"),
-        (pod("    disableAgent: false\n"), "kubernetes.pod.disableAgent (must be true"),
+        (pod("    disableAgent: false\n"), "kubernetes.pod.agent.image (is missing"),
+        (
+            pod("    agent: {transport: exec}\n"),
+            "kubernetes.pod.agent (has no effect: set disableAgent to false",
+        ),
+        (
+            pod("    agent: {injection: off}\n"),
+            "kubernetes.pod.agent.injection (\"off\" is what kubernetes.pod.disableAgent",
+        ),
+        (pod("    agentPath: agent\n"), "kubernetes.pod.agentPath (must be an absolute path"),
         (pod("    metadata: {name: fixed}\n"), "kubernetes.pod.metadata.name (must not be set"),
         (pod("    metadata: {namespace: ''}\n"), "kubernetes.pod.metadata.namespace (is missing"),
         (pod("    deadline: 1ms\n"), "kubernetes.pod.deadline (must be at least 1s"),
@@ -360,8 +369,8 @@ fn broken_rules_are_named_with_their_lines() {
         ),
         (format!("{LEAST}metrics: {{path: metrics}}"), "metrics.path (must begin with '/'"),
         (
-            format!("{LEAST}security: {{forwarding: {{forwardingMode: enable}}}}"),
-            "forwardingMode (\"enable\" is not supported",
+            format!("{LEAST}security: {{forwarding: {{forwardingMode: ''}}}}"),
+            "forwardingMode (\"\" would be read as \"disable\": say so",
         ),
         (
             format!("{LEAST}security: {{command: {{allow: [ls]}}}}"),

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::agent::{self, AgentGuest};
 use crate::client::{self, ClientError};
 use crate::codes::code;
 use crate::exec::Target;
@@ -147,7 +148,7 @@ impl Backend for KubernetesBackend {
         let result = self.guest(&connection, &progress, begun).await;
         let outcome = if result.is_ok() { Outcome::success } else { Outcome::failure };
         self.process.metrics.pod_started(outcome, begun.elapsed());
-        result.map(|guest| Arc::new(guest) as Arc<dyn Guest>)
+        result
     }
 }
 
@@ -157,7 +158,7 @@ impl KubernetesBackend {
         connection: &ConnectionInfo,
         progress: &ProgressSender,
         begun: Instant,
-    ) -> Result<PodGuest, BackendError> {
+    ) -> Result<Arc<dyn Guest>, BackendError> {
         let (settings, process) = (&self.settings, &self.process);
         let timeouts = &settings.timeouts;
         let deadline = begun + timeouts.pod_start;
@@ -196,11 +197,17 @@ impl KubernetesBackend {
             pod: name,
             container: settings.console_name.clone(),
         };
-        let guest = PodGuest::new(target, Arc::clone(settings), subscription, lease, process.metrics.clone());
+        let guest =
+            PodGuest::new(target.clone(), Arc::clone(settings), subscription, lease, process.metrics.clone());
         if !connection.files.is_empty() {
             progress.report("writing files");
             guest.write_files(&connection.files).await?;
         }
-        Ok(guest)
+        let Some(agent) = &settings.agent else { return Ok(Arc::new(guest)) };
+        progress.report("connecting to the agent in the pod");
+        let connected = agent::connect(&target, settings, agent, &process.metrics).await.inspect_err(|error| {
+            tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %target.pod, %error, "No agent");
+        })?;
+        Ok(Arc::new(AgentGuest { pod: guest, agent: connected, metrics: process.metrics.clone() }))
     }
 }

@@ -15,6 +15,9 @@ containerssh_log::codes! {
         KUBERNETES_EXEC = "A program was started in a pod.";
         KUBERNETES_EXEC_FAILED = "A program could not be started in a pod.";
         KUBERNETES_EXEC_SIGNAL_FAILED = "A program that nobody is connected to any more could not be ended; it ends with its pod.";
+        KUBERNETES_AGENT_CONNECTED = "The gateway is connected to the agent in a pod; the label says how: directly, or by exec through the API server.";
+        KUBERNETES_AGENT_FALLBACK = "The agent in a pod cannot be reached through the pod network (a network policy, or a gateway outside of the cluster): its connections go by exec, which is slower. kubernetes.pod.agent.transport: exec spares the attempt.";
+        KUBERNETES_AGENT_FAILED = "The agent in a pod did not start or cannot be reached. The user was told the same reason; the pod is removed.";
         KUBERNETES_FILE_WRITE = "A file from authentication was written into a pod.";
         KUBERNETES_WATCH_FAILED = "The gateway cannot watch its pods: it needs get, list and watch on pods in their namespace. It is tried again.";
         KUBERNETES_SWEEP_REMOVED = "A leftover pod was removed: its gateway no longer runs.";

@@ -3,6 +3,7 @@
 //! ```text
 //! KubernetesBackend ─ connect ─► Lease ─► create ─► wait ─► PodGuest ─ start ─► shim + exec ─► Program
 //!        │                         │                 ▲
+//!        │                                               └─ agent, if there is one: AgentGuest ─ start ─► Program
 //!        ├─ PodWatch (one watch for all connections) ┘         sweep: pods of dead gateways
 //!        └─ Leases (who answers for which pod) ─► delete, in the background, until it is done
 //! ```
@@ -20,6 +21,7 @@
 //! (Kubernetes 1.35 asks for `create` also of WebSockets). In the gateway's own: `get` on `pods`, for the sweep. The
 //! cluster must speak version 5 of the remote command protocol: Kubernetes 1.30 or later.
 
+mod agent;
 mod backend;
 mod client;
 mod codes;

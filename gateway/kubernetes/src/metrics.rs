@@ -29,6 +29,20 @@ struct Labels {
     outcome: Outcome,
 }
 
+/// How an agent is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Carried {
+    #[expect(non_camel_case_types, reason = "the label's value")]
+    direct,
+    #[expect(non_camel_case_types, reason = "the label's value")]
+    exec,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CarrierLabels {
+    carrier: Carried,
+}
+
 /// The backend's metrics; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -41,6 +55,7 @@ pub(crate) struct Metrics {
     removal_failures: Counter,
     swept: Counter,
     watch_failures: Counter,
+    agents: Family<CarrierLabels, Counter>,
 }
 
 impl Metrics {
@@ -57,6 +72,7 @@ impl Metrics {
             removal_failures: Counter::default(),
             swept: Counter::default(),
             watch_failures: Counter::default(),
+            agents: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("containerssh_kubernetes");
         registry.register("pod_starts", "Pods asked for, by outcome", metrics.pod_starts.clone());
@@ -67,6 +83,11 @@ impl Metrics {
             metrics.pod_start.clone(),
         );
         registry.register("exec_starts", "Programs started in pods, by outcome", metrics.exec_starts.clone());
+        registry.register(
+            "agent_connections",
+            "Connections of users that are served by an agent in their pod, by how it is reached",
+            metrics.agents.clone(),
+        );
         registry.register_with_unit(
             "exec_start",
             "Time from asking for a program until it runs",
@@ -105,6 +126,10 @@ impl Metrics {
         if outcome == Outcome::success {
             self.exec_start.observe(after.as_secs_f64());
         }
+    }
+
+    pub(crate) fn agent_connected(&self, carrier: Carried) {
+        self.agents.get_or_create(&CarrierLabels { carrier }).inc();
     }
 
     pub(crate) fn pod_claimed(&self) {

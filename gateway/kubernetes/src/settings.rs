@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use containerssh_config::Kubernetes;
+use containerssh_config::{AgentInjection, AgentTransport, Kubernetes, Pod};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub(crate) use containerssh_config::Timeouts;
+
+use crate::agent::manifest;
 
 /// What the configuration fails to say. [`containerssh_config::Config::validate`] says it first; this holds for callers
 /// that fill the types themselves.
@@ -47,6 +49,44 @@ pub(crate) struct Settings {
     pub(crate) expose: Expose,
     pub(crate) deadline: Option<Duration>,
     pub(crate) timeouts: Timeouts,
+    /// `None` for an exec per program.
+    pub(crate) agent: Option<AgentSettings>,
+}
+
+/// The agent in the pod.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentSettings {
+    /// In the console container.
+    pub(crate) path: String,
+    /// Injected from there; `None` if the console container's image has it.
+    pub(crate) image: Option<String>,
+    pub(crate) transport: AgentTransport,
+    /// If it is not the default, which finds a login shell as the agent does by itself.
+    pub(crate) shell_command: Option<Vec<String>>,
+}
+
+impl AgentSettings {
+    fn new(pod: &Pod) -> Option<Self> {
+        if pod.disable_agent {
+            return None;
+        }
+        let (path, image) = match pod.agent.injection {
+            AgentInjection::Auto => (manifest::INJECTED.to_owned(), Some(pod.agent.image.clone())),
+            AgentInjection::Image => (pod.agent_path.clone(), None),
+        };
+        let configured = pod.shell_command != Pod::default().shell_command;
+        let shell_command = configured.then(|| pod.shell_command.clone());
+        Some(Self { path, image, transport: pod.agent.transport, shell_command })
+    }
+
+    /// What waits in the console container. The default needs a shell, which an image with an agent need not have.
+    fn idle_command(&self, pod: &Pod) -> Vec<String> {
+        if pod.idle_command == Pod::default().idle_command {
+            vec![self.path.clone(), "idle".to_owned()]
+        } else {
+            pod.idle_command.clone()
+        }
+    }
 }
 
 /// Where metadata of authentication goes: key to name.
@@ -71,13 +111,16 @@ impl Settings {
         if pod.shell_command.is_empty() {
             return Err(SettingsError::NoCommand("shellCommand"));
         }
+        let agent = AgentSettings::new(pod);
+        let idle_command =
+            agent.as_ref().map_or_else(|| pod.idle_command.clone(), |agent| agent.idle_command(pod));
         Ok(Self {
             namespace: namespace.ok_or(SettingsError::NoNamespace)?,
             metadata: pod.metadata.clone(),
             console,
             console_name: console_name.clone(),
             spec: pod.spec.clone(),
-            idle_command: pod.idle_command.clone(),
+            idle_command,
             shell_command: pod.shell_command.clone(),
             subsystems: pod.subsystems.clone(),
             expose: Expose {
@@ -87,6 +130,7 @@ impl Settings {
             },
             deadline: (!pod.deadline.is_zero()).then_some(pod.deadline),
             timeouts: config.timeouts.clone(),
+            agent,
         })
     }
 

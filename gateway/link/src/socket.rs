@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -33,7 +34,7 @@ impl Near {
 
 impl Drop for Near {
     fn drop(&mut self) {
-        let Socket(stream) = self.0.clone();
+        let Socket { stream, .. } = self.0.clone();
         let _ = SockRef::from(&*stream).shutdown(std::net::Shutdown::Write);
         // Without a runtime the process is about to end, and the kernel sees to it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -91,9 +92,22 @@ impl AsyncWrite for Near {
     }
 }
 
-/// Shared by whoever reads, writes and watches it.
-#[derive(Debug, Clone)]
-pub(crate) struct Socket(Arc<TcpStream>);
+/// What is read at once. TLS asks for its records in pieces of 4 KiB, which would be four system calls for each.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Clones share the stream; one of them reads, others write or watch.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Arc<TcpStream>,
+    /// Read and not asked for yet.
+    ahead: BytesMut,
+}
+
+impl Clone for Socket {
+    fn clone(&self) -> Self {
+        Self { stream: Arc::clone(&self.stream), ahead: BytesMut::new() }
+    }
+}
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
@@ -102,7 +116,7 @@ impl Socket {
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(4);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
-        Ok(Self(Arc::new(stream)))
+        Ok(Self { stream: Arc::new(stream), ahead: BytesMut::new() })
     }
 
     /// Resolves when the peer has closed its direction, even if bytes from before are unread. Looks now and then, because
@@ -110,7 +124,7 @@ impl Socket {
     pub(crate) async fn closed_by_peer(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let look = self.0.ready(Interest::READABLE);
+            let look = self.stream.ready(Interest::READABLE);
             // Unread bytes answer at once; an open and idle connection does not answer at all.
             match tokio::time::timeout(Duration::ZERO, look).await {
                 Ok(Ok(ready)) if !ready.is_read_closed() => {}
@@ -123,28 +137,37 @@ impl Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buffer.initialize_unfilled()) {
+        while self.ahead.is_empty() {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let mut ahead = BytesMut::with_capacity(READ_AHEAD);
+            match self.stream.try_read_buf(&mut ahead) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) => return Poll::Ready(Ok(())),
                 result => {
-                    buffer.advance(result?);
-                    return Poll::Ready(Ok(()));
+                    result?;
+                    self.ahead = ahead;
                 }
             }
         }
+        let piece = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(piece));
+        if self.ahead.is_empty() {
+            // An idle connection holds no buffer.
+            self.ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write(data) {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(data) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -157,8 +180,8 @@ impl AsyncWrite for Socket {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match self.0.try_write_vectored(data) {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write_vectored(data) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
@@ -174,6 +197,6 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(SockRef::from(&*self.stream).shutdown(std::net::Shutdown::Write))
     }
 }

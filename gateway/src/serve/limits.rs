@@ -6,8 +6,9 @@
 //! them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub struct Limits {
     pub unauthenticated: usize,
     /// Connections at a time of one source: an IPv4 address or an IPv6 /64, which is what one host is given.
     pub per_source: usize,
+    /// Connections at a time of one user, by the name that authentication settled on.
+    pub per_user: usize,
     /// Sessions at a time of one connection.
     pub sessions_per_connection: usize,
 }
@@ -56,6 +59,7 @@ impl Source {
 struct State {
     open: usize,
     sources: HashMap<Source, usize>,
+    users: HashMap<String, usize>,
     /// Connections without login by age, with what ends each.
     silent: BTreeMap<u64, CancellationToken>,
     next: u64,
@@ -105,7 +109,7 @@ impl Places {
         state.open += 1;
         *state.sources.entry(source).or_default() += 1;
         state.silent.insert(number, evict);
-        Ok(Place { places: Arc::clone(self), peer, source, number })
+        Ok(Place { places: Arc::clone(self), peer, source, number, user: OnceLock::new() })
     }
 
     /// Connections that hold a place.
@@ -121,12 +125,27 @@ pub(crate) struct Place {
     peer: SocketAddr,
     source: Source,
     number: u64,
+    /// Who has logged in.
+    user: OnceLock<String>,
 }
 
+/// The user has as many connections as one may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyOfUser;
+
 impl Place {
-    /// The client has logged in: nobody takes this place any more.
-    pub(crate) fn authenticated(&self) {
-        self.places.state().silent.remove(&self.number);
+    /// The client has logged in as `user`: nobody takes this place any more.
+    pub(crate) fn authenticated(&self, user: &str, limits: &Limits) -> Result<(), TooManyOfUser> {
+        let mut state = self.places.state();
+        state.silent.remove(&self.number);
+        let of_user = state.users.get(user).copied().unwrap_or(0);
+        if limits.per_user > 0 && of_user >= limits.per_user {
+            return Err(TooManyOfUser);
+        }
+        if self.user.set(user.to_owned()).is_ok() {
+            *state.users.entry(user.to_owned()).or_default() += 1;
+        }
+        Ok(())
     }
 
     /// The client never logged in, and how that ended counts against where it comes from.
@@ -140,11 +159,18 @@ impl Drop for Place {
         let mut state = self.places.state();
         state.open = state.open.saturating_sub(1);
         state.silent.remove(&self.number);
-        if let Some(count) = state.sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                state.sources.remove(&self.source);
-            }
+        one_less(&mut state.sources, &self.source);
+        if let Some(user) = self.user.get() {
+            one_less(&mut state.users, user);
+        }
+    }
+}
+
+fn one_less<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
@@ -154,7 +180,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { connections: 4, unauthenticated: 2, per_source: 3, sessions_per_connection: 0 };
+        Limits { connections: 4, unauthenticated: 2, per_source: 3, per_user: 2, sessions_per_connection: 0 };
 
     fn peer(host: u8, port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, host], port))
@@ -183,7 +209,7 @@ mod tests {
             .map(|host| {
                 let (place, evicted) = admit(&places, peer(host, 1));
                 let place = place.unwrap();
-                place.authenticated();
+                place.authenticated(&format!("user {host}"), &LIMITS).unwrap();
                 (place, evicted)
             })
             .collect();
@@ -192,6 +218,20 @@ mod tests {
         drop(kept);
         assert_eq!(places.open(), 0);
         assert!(admit(&places, peer(9, 1)).0.is_ok());
+    }
+
+    #[test]
+    fn one_user_has_so_many_connections_wherever_they_come_from() {
+        let places = Arc::default();
+        let log_in = |host, user: &str| {
+            let place = admit(&places, peer(host, 1)).0.unwrap();
+            place.authenticated(user, &LIMITS).map(|()| place)
+        };
+        let kept = (log_in(1, "alice").unwrap(), log_in(2, "alice").unwrap());
+        assert_eq!(log_in(3, "alice").unwrap_err(), TooManyOfUser);
+        log_in(3, "bob").unwrap();
+        drop(kept.0);
+        log_in(3, "alice").unwrap();
     }
 
     #[test]

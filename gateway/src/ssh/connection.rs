@@ -35,7 +35,7 @@ use super::handler::{Handler, HandlerError};
 use super::messages;
 use crate::admin::Metrics;
 use crate::codes;
-use crate::serve::{Deps, Drain, Offence, Place, Wire, WireControl};
+use crate::serve::{Deps, Drain, Ends, Offence, Place, TooManyOfUser, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
 /// Channels that we may close first on one connection. russh keeps about 4 KiB of each until the connection ends, so this is
@@ -43,6 +43,8 @@ use crate::snapshot::Snapshot;
 const MAX_CLOSED_FIRST: u64 = 8192;
 /// How often a connection looks at its clocks.
 const TICK: Duration = Duration::from_secs(1);
+/// Users with a terminal are warned this long before their time is up: enough to save a file.
+const WARNING: Duration = Duration::from_secs(5 * 60);
 /// Sessions get this long to show why they end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The client gets this long to close after it was told to.
@@ -74,6 +76,8 @@ pub(crate) enum EndReason {
     Idle(Duration),
     #[error("open for {0:?}")]
     TooLong(Duration),
+    #[error("the user has as many connections as one may have")]
+    TooManyOfUser,
     #[error("recording is not possible: {0}")]
     NotRecorded(String),
     #[error("what served it is gone: {0}")]
@@ -90,6 +94,7 @@ impl EndReason {
             Self::TooManyAttempts => Some("too many authentication attempts".to_owned()),
             Self::Idle(limit) => Some(messages::idle(*limit)),
             Self::TooLong(limit) => Some(messages::too_long(*limit)),
+            Self::TooManyOfUser => Some(messages::TOO_MANY_OF_USER.to_owned()),
             Self::NotRecorded(_) => Some(messages::NOT_RECORDED.to_owned()),
             Self::GuestGone(error) => Some(messages::lost(error)),
             Self::GatewayStops => Some(messages::GATEWAY_STOPS.to_owned()),
@@ -121,6 +126,8 @@ pub(crate) struct Connection {
     /// 32 lowercase hexadecimal digits.
     pub(crate) id: String,
     pub(crate) peer: SocketAddr,
+    /// What the client connected to.
+    pub(crate) local: SocketAddr,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tap: Tap,
@@ -142,6 +149,12 @@ pub(crate) struct Connection {
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
     pub(crate) forwarding: Forwarding,
+    /// What users with a terminal are told; the newest counts.
+    notices: watch::Sender<Option<String>>,
+    /// They were told that the time is nearly up.
+    warned_of_end: AtomicBool,
+    /// They were told that nothing happens, and nothing has happened since.
+    warned_of_idleness: AtomicBool,
     /// Channels asked for so far, by either side; numbers them in records.
     channels: AtomicU64,
     /// Global requests so far; numbers them in records.
@@ -159,7 +172,7 @@ pub(crate) struct Connection {
 /// Serves one accepted TCP connection to its end. Never fails: what goes wrong is logged and ends the connection.
 pub(crate) async fn serve_connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
     place: Place,
     kill: CancellationToken,
     snapshot: Arc<Snapshot>,
@@ -167,6 +180,7 @@ pub(crate) async fn serve_connection(
     drain: Drain,
 ) {
     let id = hex::encode(rand::random::<[u8; 16]>());
+    let peer = ends.client;
     prepare(&stream);
     let start =
         SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
@@ -175,6 +189,7 @@ pub(crate) async fn serve_connection(
     let connection = Arc::new(Connection {
         id,
         peer,
+        local: ends.server,
         snapshot,
         metrics: deps.metrics,
         tap,
@@ -191,6 +206,9 @@ pub(crate) async fn serve_connection(
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
         forwarding: Forwarding::default(),
+        notices: watch::Sender::new(None),
+        warned_of_end: AtomicBool::new(false),
+        warned_of_idleness: AtomicBool::new(false),
         channels: AtomicU64::new(0),
         global_requests: AtomicU64::new(0),
         closed_first: AtomicU64::new(0),
@@ -212,6 +230,11 @@ pub(crate) async fn serve_connection(
         Err(panic) => Some(connection.report_panic(&panic.to_string())),
     };
     connection.clean_up(result).await;
+}
+
+/// How long before its end a connection is warned: a fifth of what it may last, so that short limits warn too.
+fn warning(limit: Duration) -> Duration {
+    (limit / 5).min(WARNING)
 }
 
 /// Options of the socket; one that does not take them is gone already.
@@ -371,7 +394,12 @@ impl Connection {
         if self.login.set(login).is_err() {
             return;
         }
-        self.place.authenticated();
+        let name = if authenticated.is_empty() { username } else { authenticated };
+        if let Err(TooManyOfUser) = self.place.authenticated(name, &self.snapshot.limits) {
+            self.metrics.refused("user");
+            self.end(EndReason::TooManyOfUser);
+            return;
+        }
         self.metrics.logged_in();
         self.touch();
         containerssh_log::notice!(
@@ -465,15 +493,39 @@ impl Connection {
             .accepted
             .elapsed()
             .saturating_sub(Duration::from_millis(self.active.load(Ordering::Relaxed)));
-        if let Some(limit) = self.snapshot.idle_timeout.filter(|limit| idle >= *limit) {
-            self.end(EndReason::Idle(limit));
+        if let Some(limit) = self.snapshot.idle_timeout {
+            match limit.checked_sub(idle).filter(|left| !left.is_zero()) {
+                None => self.end(EndReason::Idle(limit)),
+                Some(left) if left <= warning(limit) => {
+                    self.warn(&self.warned_of_idleness, || messages::idle_soon(idle, left));
+                }
+                Some(_) => self.warned_of_idleness.store(false, Ordering::Relaxed),
+            }
         }
-        if let Some(limit) = self.snapshot.max_duration.filter(|limit| login.at.elapsed() >= *limit) {
-            self.end(EndReason::TooLong(limit));
+        if let Some(limit) = self.snapshot.max_duration {
+            match limit.checked_sub(login.at.elapsed()).filter(|left| !left.is_zero()) {
+                None => self.end(EndReason::TooLong(limit)),
+                Some(left) if left <= warning(limit) => {
+                    self.warn(&self.warned_of_end, || messages::too_long_soon(limit, left));
+                }
+                Some(_) => {}
+            }
         }
         if self.drain.begun.is_cancelled() && self.sessions() + self.forwarding.streams() == 0 {
             self.end(EndReason::GatewayStops);
         }
+    }
+
+    /// Tells users with a terminal something, once.
+    fn warn(&self, warned: &AtomicBool, text: impl FnOnce() -> String) {
+        if !warned.swap(true, Ordering::Relaxed) {
+            self.notices.send_replace(Some(text()));
+        }
+    }
+
+    /// What users with a terminal are to be told from now on.
+    pub(crate) fn notices(&self) -> watch::Receiver<Option<String>> {
+        self.notices.subscribe()
     }
 
     /// russh sees a closed stream only when it reads, which it does not while a webhook is asked or reading is held
@@ -534,7 +586,12 @@ impl Connection {
     /// What counts against the client's address; nothing for what is our own doing.
     fn offence(&self) -> Option<Offence> {
         match self.end_reason() {
-            Some(EndReason::NotRecorded(_) | EndReason::GuestGone(_) | EndReason::GatewayStops) => None,
+            Some(
+                EndReason::NotRecorded(_)
+                | EndReason::GuestGone(_)
+                | EndReason::GatewayStops
+                | EndReason::TooManyOfUser,
+            ) => None,
             _ if self.login_tries.rejected.load(Ordering::Relaxed) => Some(Offence::AuthFailed),
             _ if self.login_tries.undecided.load(Ordering::Relaxed) => None,
             Some(EndReason::LoginGrace) => Some(Offence::GraceExceeded),

@@ -46,6 +46,36 @@ pub(crate) fn too_long(limit: Duration) -> String {
     format!("your session ends: sessions may last {} here", duration(limit))
 }
 
+/// Nothing has happened for a while, and soon that is too long.
+pub(crate) fn idle_soon(idle: Duration, left: Duration) -> String {
+    format!(
+        "nothing was typed or shown for {}: your session ends in {} unless something is",
+        duration(idle),
+        duration(left)
+    )
+}
+
+/// The time is nearly up.
+pub(crate) fn too_long_soon(limit: Duration, left: Duration) -> String {
+    format!("your session ends in {}: sessions may last {} here", duration(left), duration(limit))
+}
+
+/// The login was good, and is one too many.
+pub(crate) const TOO_MANY_OF_USER: &str =
+    "you have as many connections as one user may have here: close one, then connect again";
+
+/// The message of the day as lines of a terminal: control characters but tabs and line ends become blanks.
+pub(crate) fn motd(text: &str) -> String {
+    let lines = text.trim_end().lines();
+    lines
+        .map(|line| {
+            let line: String =
+                line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+            line + "\r\n"
+        })
+        .collect()
+}
+
 /// A channel held the connection up.
 pub(crate) fn stalled(limit: Duration) -> String {
     format!(
@@ -95,6 +125,11 @@ mod tests {
     #[test]
     fn quoted_text_cannot_steer_the_terminal() {
         assert_eq!(line("a\x1b[2Jb\r\nc", true), "\r\ncontainerssh: a [2Jb  c\r\n");
+    }
+
+    #[test]
+    fn a_message_of_the_day_is_shown_line_by_line() {
+        assert_eq!(motd("Welcome\n\n\tto \x1b[1mus\r\n"), "Welcome\r\n\r\n\tto  [1mus\r\n");
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Output {
         let spec = ProgramSpec {
             channel: self.shared.number,
             command: self.start.command.clone(),
-            env: self.start.env.clone(),
+            env: self.env(),
             pty: self.start.pty.clone(),
             x11: self.start.x11.clone(),
             auth_agent: self.start.auth_agent,
@@ -110,8 +110,13 @@ impl Output {
             return End::ClientGone;
         }
         let mut output = program.output;
+        if let Err(SendError::NotRecorded) = self.greet().await {
+            return End::Ending;
+        }
+        let mut notices = self.shared.connection.notices();
+        let interactive = self.is_interactive();
         let draining = self.shared.connection.drain.begun.clone();
-        let mut told = !self.is_interactive();
+        let mut told = !interactive;
         loop {
             let message = tokio::select! {
                 biased;
@@ -120,6 +125,13 @@ impl Output {
                     told = true;
                     let text = messages::gateway_drains(self.shared.connection.drain.remaining());
                     if self.tell(&text).await.is_err() {
+                        return End::Ending;
+                    }
+                    continue;
+                }
+                Ok(()) = notices.changed(), if interactive => {
+                    let notice = notices.borrow_and_update().clone();
+                    if let Some(notice) = notice && self.notify(&notice).await.is_err() {
                         return End::Ending;
                     }
                     continue;
@@ -139,6 +151,28 @@ impl Output {
                 Err(SendError::NotRecorded) => return End::Ending,
                 Err(SendError::ClientGone) => return End::ClientGone,
             }
+        }
+    }
+
+    /// What the client asked for, and what only the server says: names of ours are refused in requests, so neither can be
+    /// forged.
+    fn env(&self) -> Vec<(String, String)> {
+        let (client, server) = (self.shared.connection.peer, self.shared.connection.local);
+        let (client_ip, server_ip) = (client.ip().to_canonical(), server.ip().to_canonical());
+        let connection = format!("{client_ip} {} {server_ip} {}", client.port(), server.port());
+        let mut env = self.start.env.clone();
+        env.push(("SSH_CLIENT".to_owned(), format!("{client_ip} {} {}", client.port(), server.port())));
+        env.push(("SSH_CONNECTION".to_owned(), connection));
+        env
+    }
+
+    /// Shows the message of the day to whoever opens a shell.
+    async fn greet(&self) -> Result<(), SendError> {
+        match &self.shared.connection.snapshot.motd {
+            Some(motd) if self.start.pty.is_some() && self.start.command == Command::Shell => {
+                self.send(IoStream::Stdout, Bytes::from(messages::motd(motd))).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -213,6 +247,15 @@ impl Output {
     async fn tell(&self, text: &str) -> Result<(), SendError> {
         let (stream, line) = self.line(text);
         self.send(stream, line).await
+    }
+
+    /// Likewise, but it is no activity: a warning of idleness must not end it.
+    async fn notify(&self, text: &str) -> Result<(), SendError> {
+        let (stream, line) = self.line(text);
+        let connection = &self.shared.connection;
+        let recorded = connection.tap.io(self.shared.number, stream, line.clone()).await;
+        recorded.map_err(|error| connection.not_recorded(&error))?;
+        self.deliver(stream, line).await
     }
 
     fn line(&self, text: &str) -> (IoStream, Bytes) {

@@ -19,6 +19,9 @@ const MAX_ENV: usize = 128;
 const MAX_ENV_BYTES: usize = 32 * 1024;
 /// Where a forced command finds what the client asked for, as with sshd's `ForceCommand`.
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
+/// What programs trust to come from the server (sshd(8), "ENVIRONMENT").
+const SERVER_ENV: [&str; 6] =
+    ["SSH_CLIENT", "SSH_CONNECTION", ORIGINAL_COMMAND, "SSH_TTY", "SSH_AUTH_SOCK", "SSH_USER_AUTH"];
 /// Bytes of the name of an X11 authentication protocol and of its cookie. The known ones are 18 and 32 bytes long.
 const MAX_X11_WORD: usize = 512;
 /// Bytes of `TERM`. The longest name in terminfo is shorter.
@@ -118,6 +121,8 @@ impl Setup {
             refused("the program runs already")
         } else if !is_env_name(name) {
             refused("not a name for an environment variable: letters, digits and _ only")
+        } else if SERVER_ENV.contains(&name) {
+            refused("only the server sets this variable")
         } else if value.contains('\0') {
             refused("the value holds a NUL byte")
         } else if let Err(refusal) = self.security.env(name) {
@@ -261,7 +266,6 @@ impl Setup {
         let Some(forced) = self.security.force_command().map(str::to_owned) else {
             return Some(asked.clone());
         };
-        self.env.retain(|(name, _)| name != ORIGINAL_COMMAND);
         let original = match asked {
             Command::Shell => None,
             Command::Exec(original) | Command::Subsystem(original) => Some(original),
@@ -409,7 +413,7 @@ mod tests {
         let original = |command: &str| vec![("SSH_ORIGINAL_COMMAND".to_owned(), command.to_owned())];
         let force = Command::Exec("/bin/gate".to_owned());
         let mut setup = forced("/bin/gate");
-        assert!(setup.env("SSH_ORIGINAL_COMMAND", "git-upload-pack other").granted());
+        assert!(!setup.env("SSH_ORIGINAL_COMMAND", "git-upload-pack other").granted());
         assert_eq!(started(setup.exec(b"rm -rf /")), (force.clone(), original("rm -rf /")));
         assert_eq!(started(forced("/bin/gate").subsystem("sftp")), (force.clone(), original("sftp")));
         assert_eq!(started(forced("/bin/gate").shell()), (force, vec![]));

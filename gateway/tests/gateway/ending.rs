@@ -134,3 +134,33 @@ async fn a_drain_ends_what_does_not_end_by_itself() {
     let said = record.iter().any(|message| matches!(&message.payload, Payload::Exit { exit_status: 255 }));
     assert!(said);
 }
+
+/// A shell on a terminal, and what it shows until it ends.
+async fn shown_until_the_end(adjust: impl FnOnce(&mut Config)) -> String {
+    let gateway = Gateway::start(adjust).await;
+    let client = Client::login(&gateway).await;
+    let channel = client.open().await;
+    channel.request_pty(false, "xterm", 80, 24, 0, 0, &[]).await.unwrap();
+    channel.request_shell(false).await.unwrap();
+    let (read, _write) = channel.split();
+    let finished = within("the session's end", collect(read)).await;
+    gateway.stop().await;
+    finished.stdout()
+}
+
+#[tokio::test]
+async fn users_with_a_terminal_are_warned_before_their_time_is_up() {
+    let shown = shown_until_the_end(|config| config.session.max_duration = Duration::from_secs(6)).await;
+    let (warning, end) =
+        (shown.find("your session ends in"), shown.find("your session ends: sessions may last 6 s here"));
+    assert!(warning.is_some() && warning < end, "{shown:?}");
+}
+
+#[tokio::test]
+async fn users_with_a_terminal_are_warned_that_nothing_happens_and_that_is_nothing_either() {
+    let shown = shown_until_the_end(|config| config.session.idle_timeout = Duration::from_secs(6)).await;
+    let (warning, end) =
+        (shown.find("unless something is"), shown.find("your session ends: nothing was typed"));
+    assert!(warning.is_some() && warning < end, "{shown:?}");
+    assert_eq!(shown.matches("unless something is").count(), 1, "{shown:?}");
+}

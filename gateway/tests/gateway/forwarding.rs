@@ -335,19 +335,22 @@ async fn an_x_client_in_the_guest_reaches_the_clients_display() {
     let mut client = connect_tcp(6000 + number).await;
     client.write_all(&setup(&fake)).await.unwrap();
     client.write_all(&noise(1_000_003)).await.unwrap();
-    client.shutdown().await.unwrap();
     let (mut arrived, _) = within("a connection at the X server", server.accept()).await.unwrap();
     let mut first = vec![0; setup(real).len()];
     within("the first words", arrived.read_exact(&mut first)).await.unwrap();
     assert_eq!(first, setup(real), "ssh puts the real cookie in place of the fake one");
-    let mut rest = Vec::new();
-    within("the rest", arrived.read_to_end(&mut rest)).await.unwrap();
+    // ssh carries no half-closed X connections, so lengths are agreed upon.
+    let mut rest = vec![0; 1_000_003];
+    within("the rest", arrived.read_exact(&mut rest)).await.unwrap();
     assert!(rest == noise(1_000_003));
     arrived.write_all(&rest).await.unwrap();
-    drop(arrived);
-    let mut back = Vec::new();
-    within("the answer", client.read_to_end(&mut back)).await.unwrap();
+    let mut back = vec![0; rest.len()];
+    within("the answer", client.read_exact(&mut back)).await.unwrap();
     assert!(back == rest);
+    drop(arrived);
+    assert_eq!(within("the end", client.read(&mut [0])).await.unwrap(), 0);
+    // ssh stays for as long as there are X clients.
+    drop(client);
     drop(child.stdin.take());
     within("ssh", child.wait()).await.unwrap();
     let record = record(ssh.gateway).await;
@@ -439,7 +442,7 @@ async fn a_target_that_cannot_be_reached_is_a_failure_with_its_reason() {
         ("nowhere.invalid:80".into(), "connect failed: cannot resolve nowhere.invalid: ".into()),
     ] {
         // `-W` forwards its own input and output.
-        let (_, stderr, status) = ssh.run(&["-W", &target], "").await;
+        let (_, stderr, status) = ssh.run(&["-o", "LogLevel=INFO", "-W", &target], "").await;
         assert_eq!(status, Some(255));
         assert!(stderr.contains(&reason), "{stderr}");
     }
@@ -543,7 +546,7 @@ async fn streams_at_once_are_bounded_and_places_are_given_back() {
     let client = Client::login(&gateway).await;
     let target = gateway.directory.path().join("target");
     let listener = UnixListener::bind(&target).unwrap();
-    let (sender, mut held) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, _held) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let _ = sender.send(socket);
@@ -564,7 +567,7 @@ async fn streams_at_once_are_bounded_and_places_are_given_back() {
     assert_eq!(channels.len(), 512);
     // Sessions have places of their own.
     assert_eq!(client.exec(b"echo alive", b"").await.stdout(), "alive\n");
-    drop(held.recv().await);
+    channels.pop().unwrap().close().await.unwrap();
     within("a place", async {
         loop {
             if let Ok(channel) = client.session.channel_open_direct_streamlocal(path.as_str()).await {
@@ -586,12 +589,24 @@ async fn what_was_sent_before_a_close_arrives() {
     let channel = client.session.channel_open_direct_tcpip("127.0.0.1", port, "127.0.0.1", 1).await.unwrap();
     let (mut socket, _) = listener.accept().await.unwrap();
     let sent = noise(8_000_001);
-    // The target reads only after the client has closed.
-    within("the data", channel.data(&sent[..])).await.unwrap();
-    channel.close().await.unwrap();
+    let sending = tokio::spawn({
+        let sent = sent.clone();
+        async move {
+            channel.data(&sent[..]).await.unwrap();
+            channel.close().await.unwrap();
+        }
+    });
+    // The target reads only once nothing more can be sent.
+    within("the client to be held back", async {
+        while !crate::streams::client_has_to_wait(&gateway).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let mut arrived = Vec::new();
     within("everything", socket.read_to_end(&mut arrived)).await.unwrap();
     assert!(arrived == sent, "{} bytes arrived", arrived.len());
+    sending.await.unwrap();
     drop(client);
     gateway.stop().await;
 }
@@ -604,10 +619,7 @@ async fn a_target_that_never_reads_holds_nobody_elses_connection_up_and_ends_wit
     let port = u32::from(listener.local_addr().unwrap().port());
     let channel = client.session.channel_open_direct_tcpip("127.0.0.1", port, "127.0.0.1", 1).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
-    let sending = tokio::spawn(async move {
-        let sent = channel.data(&noise(64_000_000)[..]).await;
-        (channel, sent)
-    });
+    let sending = tokio::spawn(async move { channel.data(&noise(64_000_000)[..]).await });
     within("the client to be held back", async {
         while !crate::streams::client_has_to_wait(&gateway).await {
             tokio::task::yield_now().await;
@@ -618,8 +630,8 @@ async fn a_target_that_never_reads_holds_nobody_elses_connection_up_and_ends_wit
     assert_eq!(other.exec(b"echo alive", b"").await.stdout(), "alive\n");
     // Once the target is gone, what was meant for it is dropped and the connection goes on.
     drop(socket);
-    within("the sender", sending).await.unwrap().1.unwrap();
     assert_eq!(client.exec(b"echo alive", b"").await.stdout(), "alive\n");
+    sending.abort();
     drop((client, other));
     gateway.stop().await;
 }
@@ -641,7 +653,7 @@ async fn a_client_without_window_gets_nothing_and_holds_nobody_up() {
         within("bytes", socket.read_exact(&mut hello)).await.unwrap();
         assert_eq!(&hello, b"hello");
         assert_eq!(client.exec(b"exit 3", b"").await.status, Some(3));
-        drop(client);
+        drop((channel, client));
         // The end of the connection is the end of the stream.
         within("the end", socket.read(&mut hello)).await.ok();
     }

@@ -97,6 +97,27 @@ async fn environment_that_is_none_is_refused_and_recorded() {
 }
 
 #[tokio::test]
+async fn programs_know_where_their_client_is_and_nobody_can_make_it_up() {
+    let gateway = Gateway::start(|_| {}).await;
+    let client = Client::login(&gateway).await;
+    let mut channel = client.open().await;
+    for name in ["SSH_CLIENT", "SSH_CONNECTION", "SSH_ORIGINAL_COMMAND", "SSH_TTY", "SSH_AUTH_SOCK"] {
+        channel.set_env(true, name, "forged").await.unwrap();
+        assert!(!granted(&mut channel).await, "{name}");
+    }
+    channel.exec(true, "echo $SSH_CLIENT; echo $SSH_CONNECTION; env | grep -c forged").await.unwrap();
+    let stdout = finish(channel, b"").await.stdout();
+    let server = gateway.address.port().to_string();
+    let lines: Vec<Vec<_>> = stdout.lines().map(|line| line.split(' ').collect()).collect();
+    let port = lines[0][1];
+    assert_eq!(lines[0], ["127.0.0.1", port, &server]);
+    assert_eq!(lines[1], ["127.0.0.1", port, "127.0.0.1", &server]);
+    assert_eq!(lines[2], ["0"]);
+    drop(client);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn signals_reach_the_program_and_unknown_ones_do_not() {
     let gateway = Gateway::start(|_| {}).await;
     let client = Client::login(&gateway).await;

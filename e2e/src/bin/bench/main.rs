@@ -4,6 +4,7 @@
 //! sides alternate within one run, medians are printed, and only the ratio means anything.
 #![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
 
+mod agent;
 mod connect;
 mod encoder;
 mod memory;
@@ -40,19 +41,24 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 13] = [
     "encoder",
     "encoder-text",
     "decoder",
     "search",
     "exec-down",
     "exec-up",
+    "agent-down",
+    "agent-up",
+    "echo",
     "record-cost",
     "cold-connect",
     "idle-memory",
     "operator",
 ];
 const ON_CLUSTER: usize = 4;
+/// Those that need a gateway with an agent in its pods.
+const BY_AGENT: [&str; 3] = ["agent-down", "agent-up", "echo"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -96,6 +102,12 @@ fn alone(wants: impl Fn(&str) -> bool) -> Result<()> {
 }
 
 async fn on_cluster(wants: impl Fn(&str) -> bool) -> Result<()> {
+    if BY_AGENT.into_iter().any(&wants) {
+        with_agent(&wants).await?;
+    }
+    if !NAMES[ON_CLUSTER..].iter().any(|name| !BY_AGENT.contains(name) && wants(name)) {
+        return Ok(());
+    }
     let stage = stage::Stage::set().await?;
     if wants("exec-down") {
         transfer::down(&stage).await?.print();
@@ -113,6 +125,21 @@ async fn on_cluster(wants: impl Fn(&str) -> bool) -> Result<()> {
         memory::idle(&stage).await?.print();
     }
     stage.clear().await
+}
+
+/// Through the agent, against sshd.
+async fn with_agent(wants: &impl Fn(&str) -> bool) -> Result<()> {
+    let pair = agent::Pair::open().await?;
+    if wants("agent-down") {
+        pair.down().await?.iter().for_each(Figure::print);
+    }
+    if wants("agent-up") {
+        pair.up().await?.iter().for_each(Figure::print);
+    }
+    if wants("echo") {
+        pair.echo().await?.iter().for_each(Figure::print);
+    }
+    pair.close().await
 }
 
 /// The middle one of some measurements.

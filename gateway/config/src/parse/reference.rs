@@ -25,7 +25,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("auth.keyboardInteractive", ""),
     ("auth.password.kerberos", ""),
     ("kubernetes.pod.createMissingPods", ""),
-    ("kubernetes.pod.agentPath", "there is no guest agent, and none is needed"),
     ("log.file", "lines go to stdout"),
     ("log.syslog", "lines go to stdout"),
     ("metrics.key", "it is served without TLS"),

@@ -26,9 +26,11 @@ mod writer;
 
 use std::time::Duration;
 
-pub(crate) use run::{Finished, run};
+pub(crate) use output::Receiver;
+pub(crate) use run::{Finished, pipe, run};
 pub(crate) use start::{StartError, direct, start};
 pub(crate) use status::is_missing_program;
+pub(crate) use writer::Writer;
 
 /// How often we ask the peer for a sign of life while nothing else is said. Load balancers and NAT forget connections
 /// after a minute or more of silence.

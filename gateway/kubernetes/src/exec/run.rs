@@ -5,6 +5,7 @@ use containerssh_backend::{BackendError, Output, ProgramOutput};
 
 use super::output::Receiver;
 use super::request::Streams;
+use super::writer::Writer;
 use super::{Target, connection};
 
 /// What is kept of a helper's output: enough for any message.
@@ -35,6 +36,12 @@ pub(crate) async fn run(
     };
     let (finished, ()) = tokio::join!(collect(Receiver::new(reader, None)), feed);
     finished
+}
+
+/// Starts `argv` with standard input and output for whoever asks, who also sets the deadline.
+pub(crate) async fn pipe(target: &Target, argv: &[String]) -> Result<(Receiver, Writer), BackendError> {
+    let (reader, writer) = connection::open(target, argv, Streams { stdin: true, terminal: false }).await?;
+    Ok((Receiver::new(reader, None), writer))
 }
 
 async fn collect(mut receiver: Receiver) -> Result<Finished, BackendError> {

@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::meta::{self, NoLabel};
+use crate::agent::manifest::inject;
 use crate::codes::code;
 use crate::identity::Identity;
 use crate::settings::Settings;
@@ -147,6 +148,9 @@ fn spec(settings: &Settings, connection: &ConnectionInfo) -> PodSpec {
     if let Some(console) = spec.containers.get_mut(settings.console) {
         console.command = Some(settings.idle_command.clone());
         console.args = None;
+    }
+    if let Some(agent) = &settings.agent {
+        inject(&mut spec, settings.console, agent);
     }
     let env = environment(settings, connection);
     let init = spec.init_containers.as_mut().map(|containers| containers.iter_mut()).into_iter().flatten();

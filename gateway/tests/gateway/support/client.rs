@@ -60,6 +60,12 @@ impl Client {
         Self { session: within("a connection", connecting).await.unwrap() }
     }
 
+    /// Speaks over a connection that somebody else has made.
+    pub(crate) async fn over(stream: tokio::net::TcpStream) -> Self {
+        let connecting = client::connect_stream(Arc::new(client::Config::default()), stream, AnyHost);
+        Self { session: within("a connection", connecting).await.unwrap() }
+    }
+
     pub(crate) async fn password(&mut self, user: &str, password: &str) -> AuthResult {
         within("an answer to a password", self.session.authenticate_password(user, password)).await.unwrap()
     }

@@ -4,6 +4,7 @@
 //! session need not end with the API server's.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 /// Longest line of either side: keys and the commands of subsystems.
@@ -13,6 +14,7 @@ pub(crate) const MAX_LINE: u64 = 256 * 1024;
 pub(crate) fn run() -> io::Result<()> {
     let greeting = line(io::stdin().lock())?;
     let mut serving = Command::new("/proc/self/exe")
+        .arg0("containerssh-agent")
         .arg("serve")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -187,3 +187,44 @@ fn no_deadline_means_none() {
     settings.deadline = Some(Duration::from_millis(10));
     assert_eq!(build(&settings, &identity(), &connection()).spec.unwrap().active_deadline_seconds, Some(1));
 }
+
+#[test]
+fn an_agent_is_installed_by_an_init_container_that_may_do_nothing_else() {
+    let settings = settings(&json!({
+        "disableAgent": false,
+        "agent": {"image": "agent:1"},
+        "idleCommand": containerssh_config::Pod::default().idle_command,
+        "spec": {
+            "containers": [{"name": "other", "image": "o:1"}, {"name": "shell", "image": "guest:1"}],
+            "initContainers": [{"name": "theirs", "image": "i:1"}],
+        },
+        "consoleContainerNumber": 1,
+    }));
+    let spec = build(&settings, &identity(), &connection()).spec.unwrap();
+    let console = &spec.containers[1];
+    assert_eq!(console.command.as_deref().unwrap(), ["/.containerssh/containerssh-agent", "idle"]);
+    let mount = &console.volume_mounts.as_deref().unwrap()[0];
+    assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/.containerssh", Some(true)));
+    assert!(spec.containers[0].volume_mounts.is_none());
+    let init = spec.init_containers.unwrap();
+    assert_eq!((init[0].image.as_deref(), init[1].name.as_str()), (Some("agent:1"), "theirs"));
+    let security = init[0].security_context.as_ref().unwrap();
+    assert_eq!(security.run_as_non_root, Some(true));
+    assert_eq!(security.capabilities.as_ref().unwrap().drop.as_deref().unwrap(), ["ALL"]);
+    assert!(spec.volumes.unwrap()[0].empty_dir.is_some());
+}
+
+#[test]
+fn an_agent_in_the_image_needs_nothing_but_to_wait() {
+    let idle = json!(containerssh_config::Pod::default().idle_command);
+    let pod = json!({
+        "disableAgent": false, "agentPath": "/opt/agent", "agent": {"injection": "image"}, "idleCommand": idle,
+    });
+    let spec = build(&settings(&pod), &identity(), &connection()).spec.unwrap();
+    assert_eq!(spec.containers[0].command.as_deref().unwrap(), ["/opt/agent", "idle"]);
+    assert!(spec.init_containers.is_none() && spec.volumes.is_none());
+    // What somebody chose to wait with, waits.
+    let pod = json!({"disableAgent": false, "agent": {"injection": "image"}, "idleCommand": ["sleep", "7"]});
+    let spec = build(&settings(&pod), &identity(), &connection()).spec.unwrap();
+    assert_eq!(spec.containers[0].command.as_deref().unwrap(), ["sleep", "7"]);
+}
