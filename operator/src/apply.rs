@@ -22,7 +22,7 @@ use kube::{
 use crate::{
     MANAGER,
     backoff::lock,
-    children::{Child, ChildKind, Children, NAME_LABEL, NAMESPACE_LABEL, Owner, label},
+    children::{Child, ChildKind, Children, NAME_LABEL, NAMESPACE_LABEL, Owner, UID_LABEL, label},
     error::{Error, within},
     index::Name,
     metrics::Metrics,
@@ -49,9 +49,22 @@ struct Entry {
 
 /// What was applied last, per gateway (by UID). Bounded by the number of children.
 #[derive(Debug, Default)]
-struct Ledger(Mutex<HashMap<String, Places>>);
+pub struct Ledger(Mutex<HashMap<String, Places>>);
 
 impl Ledger {
+    /// Whether this is the version that we wrote last.
+    pub fn wrote(&self, kind: ChildKind, found: &ObjectMeta) -> bool {
+        let (Some(uid), Some(namespace), Some(name)) =
+            (label(found, UID_LABEL), &found.namespace, &found.name)
+        else {
+            return false;
+        };
+        let key = (kind, Name::within(namespace, name));
+        lock(&self.0).get(uid).and_then(|places| places.get(&key)).is_some_and(|entry| {
+            entry.resource_version.is_some() && entry.resource_version == found.resource_version
+        })
+    }
+
     fn holds(&self, uid: &str, key: &(ChildKind, Name), entry: &Entry) -> bool {
         entry.resource_version.is_some()
             && lock(&self.0).get(uid).and_then(|places| places.get(key)) == Some(entry)
@@ -84,8 +97,8 @@ impl std::fmt::Debug for Applier {
 }
 
 impl Applier {
-    pub fn new(client: Client, children: Arc<Children>, metrics: Arc<Metrics>) -> Self {
-        Self { client, children, ledger: Arc::default(), metrics }
+    pub fn new(client: Client, children: Arc<Children>, ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
+        Self { client, children, ledger, metrics }
     }
 
     pub fn children(&self) -> &Children {
@@ -94,6 +107,13 @@ impl Applier {
 
     fn api(&self, kind: ChildKind, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// The version of a child that the watch shows, if it is the one that we wrote last: then nobody has touched it, and the
+    /// watch is not behind.
+    pub fn current_version(&self, kind: ChildKind, place: &Name) -> Option<String> {
+        let seen = self.children.get(kind, place)?;
+        self.ledger.wrote(kind, &seen.metadata).then(|| seen.metadata.resource_version.clone())?
     }
 
     /// Makes `child` so, if it is not.
@@ -280,6 +300,19 @@ mod tests {
         assert!(
             !ledger.holds("1", &key, &Entry { digest: other.digest(), ..entry("7") }),
             "the plan has changed"
+        );
+        let seen = |version: &str| ObjectMeta {
+            name: Some("dev".into()),
+            namespace: Some("team-a".into()),
+            resource_version: Some(version.into()),
+            ..made_by("1")
+        };
+        assert!(
+            ledger.wrote(ChildKind::Service, &seen("7")) && !ledger.wrote(ChildKind::Service, &seen("8"))
+        );
+        assert!(
+            !ledger.wrote(ChildKind::Service, &ObjectMeta { labels: None, ..seen("7") }),
+            "whose, it does not say"
         );
         ledger.forget("1", &key);
         assert!(!ledger.holds("1", &key, &entry("7")));

@@ -60,9 +60,9 @@ fn parse(text: &str) -> Result<AuditTier, String> {
             "{path} is no field of a policy's tier; see kubectl explain auditpolicy.spec.enforce"
         ));
     }
-    let requires = tier
-        .intercept
-        .is_some_and(|i| [i.stdin, i.stdout, i.stderr, i.passwords].contains(&Some(Demand::Require)));
+    let requires = tier.intercept.is_some_and(|i| {
+        [i.stdin, i.stdout, i.stderr, i.passwords, i.forwarding].contains(&Some(Demand::Require))
+    });
     let records = tier.format.is_some_and(|format| format != AuditFormat::None);
     if (requires || !tier.events.is_empty()) && !records {
         return Err(

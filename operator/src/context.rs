@@ -24,6 +24,7 @@ use crate::{
     events::Events,
     gather::{
         audit::{self, GuardedPolicy},
+        observed::Observations,
         pod_check::PodChecks,
         pods::Watched,
         refs::Reader,
@@ -65,6 +66,7 @@ pub struct Context {
     /// The gateways' own pods.
     pub pods: Watched,
     pub looks: Looks,
+    pub observations: Observations,
     pub pod_checks: PodChecks,
     pub gateway_backoff: Backoff<Name>,
     pub policy_backoff: Backoff<Name>,
@@ -114,6 +116,7 @@ impl Context {
         self.applier.retain(&uids);
         self.pod_checks.retain(&names);
         self.looks.retain(&names);
+        self.observations.retain(&names);
         for shard in &self.shards {
             shard.dirty.retain(|name| names.contains(name));
         }

@@ -34,7 +34,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::Applier,
+    apply::{Applier, Ledger},
     args::Settings,
     backoff::{Backoff, lock},
     children::{self, ChildKind, Children, Owner, SELECTOR, Seen},
@@ -43,6 +43,8 @@ use crate::{
     gather::{
         audit::{self, GuardedPolicy},
         audit_keys,
+        known::Known,
+        observed::Observations,
         pod_check::PodChecks,
         pods,
         refs::{self, Reader},
@@ -127,9 +129,11 @@ pub fn open(
         watches.push(watch_gateways(&client, shard, writer, stop, marks.clone(), Arc::clone(&references)));
     }
     let mut children = Children::default();
+    let ledger = Arc::new(Ledger::default());
     for scope in &scopes {
         for kind in ChildKind::ALL {
-            let (store, watch) = watch_children(&client, scope.as_deref(), kind, stop, marks.clone());
+            let watched = (marks.clone(), Arc::clone(&ledger));
+            let (store, watch) = watch_children(&client, scope.as_deref(), kind, stop, watched);
             children.add(kind, store);
             watches.push(watch);
         }
@@ -140,8 +144,10 @@ pub fn open(
         gateway_pods.add(store);
         watches.push(watch);
     }
+    let reader = Reader::new(client.clone());
     let about = Referred {
         marks: marks.clone(),
+        known: Arc::clone(&reader.known),
         references: Arc::clone(&references),
         operator_namespace: operator_namespace.clone(),
         baseline_secrets: audit_keys::secrets_of(&settings.fallback.baseline)
@@ -158,8 +164,9 @@ pub fn open(
         watches.push(watch_referred::<Secret>(&client, Some(&operator_namespace), Kind::Secret, stop, about));
     }
     let context = Context {
-        applier: Applier::new(client.clone(), Arc::new(children), Arc::clone(&metrics)),
-        reader: Reader::new(client.clone()),
+        applier: Applier::new(client.clone(), Arc::new(children), ledger, Arc::clone(&metrics)),
+        observations: Observations::default(),
+        reader,
         events: Events::new(client.clone(), &settings.identity.instance),
         http: pods::http_client()?,
         pods: gateway_pods,
@@ -370,7 +377,7 @@ fn watch_children(
     scope: Option<&str>,
     kind: ChildKind,
     stop: &CancellationToken,
-    marks: Marks,
+    (marks, ledger): (Marks, Arc<Ledger>),
 ) -> (Store<Seen>, Watch) {
     let resource = kind.resource();
     let api: Api<Seen> = match scope {
@@ -380,6 +387,8 @@ fn watch_children(
     let writer = Writer::new(resource);
     let store = writer.as_reader();
     let on_touched = move |touched: Touched<'_, Seen>| match touched {
+        // What we wrote ourselves is no news.
+        Touched::Changed(child) if ledger.wrote(kind, &child.metadata) => {}
         Touched::Changed(child) | Touched::Deleted(child) => {
             if let Some(gateway) = children::parent(&child.metadata) {
                 marks.gateway(gateway);
@@ -417,6 +426,7 @@ fn watch_pods(
 #[derive(Clone)]
 struct Referred {
     marks: Marks,
+    known: Arc<Known>,
     references: Arc<References>,
     operator_namespace: String,
     /// Secrets that the operator's own baseline names.
@@ -425,6 +435,9 @@ struct Referred {
 
 impl Referred {
     fn touched(&self, kind: Kind, name: Name) {
+        let target = (kind, name);
+        self.known.forget(&target);
+        let (kind, name) = target;
         let concerns_policies = kind == Kind::Secret
             && name.namespace.as_deref() == Some(self.operator_namespace.as_str())
             && self.marks.policies.state().iter().any(|policy| {
@@ -465,7 +478,10 @@ where
     let on_touched = move |touched: Touched<'_, PartialObjectMeta<K>>| match touched {
         Touched::Changed(object) | Touched::Deleted(object) => about.touched(kind, Name::of(object)),
         // Something may have changed or gone while the watch was broken.
-        Touched::Relisted => about.marks.everything(),
+        Touched::Relisted => {
+            about.known.clear();
+            about.marks.everything();
+        }
     };
     Box::pin(crate::watch::overhear(api, kind.to_string(), stop.clone(), on_touched))
 }

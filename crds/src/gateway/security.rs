@@ -6,6 +6,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Forwarding;
+
 /// What users may do.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +47,14 @@ pub struct Security {
     /// Signals that users may send, named without SIG.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<ListRule>,
+
+    /// Kinds of forwarding that users may ask for: Direct is ssh -L and -D, Reverse is ssh -R, DirectSocket and
+    /// ReverseSocket are the same with Unix sockets in the pod, X11 is ssh -X, Agent is ssh -A. defaultMode says nothing
+    /// of these. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 6))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub forwarding: Vec<Forwarding>,
 
     /// Sessions at a time over one connection. Default: as many as ssh.limits.sessionsPerConnection.
     #[serde(skip_serializing_if = "Option::is_none")]

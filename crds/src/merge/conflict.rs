@@ -191,6 +191,10 @@ fn refused(wish: &AuditTier, effective: &EffectiveAudit) -> impl Iterator<Item =
         ("intercept.stderr", differs(recorded(intercept.stderr), &effective.intercept.stderr)),
         ("intercept.passwords", differs(recorded(intercept.passwords), &effective.intercept.passwords)),
         (
+            "intercept.forwarding",
+            differs(recorded(intercept.forwarding), &effective.intercept.forwarding.unwrap_or_default()),
+        ),
+        (
             "storage",
             recording
                 && wish.storage.as_ref().map(|storage| &storage.s3)

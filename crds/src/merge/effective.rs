@@ -61,6 +61,9 @@ pub struct EffectiveIntercept {
     pub stderr: bool,
     /// Passwords that users log in with.
     pub passwords: bool,
+    /// What forwarded connections carry; absent where that is not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<bool>,
 }
 
 /// Where records go, and who says so.
@@ -136,6 +139,7 @@ impl EffectiveAudit {
                 stdout: required(intercept.stdout),
                 stderr: required(intercept.stderr),
                 passwords: required(intercept.passwords),
+                forwarding: required(intercept.forwarding).then_some(true),
             },
             storage: taken.storage.filter(|_| recording),
             object_lock: lock.filter(|lock| *lock != ObjectLock::default()),

@@ -121,6 +121,7 @@ fn fieldwise(a: &AuditTier, b: &AuditTier, how: impl Combine) -> AuditTier {
             stdout: a.stdout.or(b.stdout),
             stderr: a.stderr.or(b.stderr),
             passwords: a.passwords.or(b.passwords),
+            forwarding: a.forwarding.or(b.forwarding),
         }),
         storage: storage.clone().or_else(|| b.storage.clone()),
         object_lock: group(object_lock.as_ref(), b.object_lock.as_ref(), |a, b| ObjectLock {
@@ -167,6 +168,7 @@ pub(super) fn demands(tier: &AuditTier) -> impl Iterator<Item = (&'static str, O
         ("intercept.stdout", intercept.stdout),
         ("intercept.stderr", intercept.stderr),
         ("intercept.passwords", intercept.passwords),
+        ("intercept.forwarding", intercept.forwarding),
     ]
     .into_iter()
 }

@@ -18,12 +18,15 @@ fn demand() -> impl Strategy<Value = Option<Demand>> {
 }
 
 fn intercept() -> impl Strategy<Value = Intercept> {
-    (demand(), demand(), demand(), demand()).prop_map(|(stdin, stdout, stderr, passwords)| Intercept {
-        stdin,
-        stdout,
-        stderr,
-        passwords,
-    })
+    (demand(), demand(), demand(), demand(), demand()).prop_map(
+        |(stdin, stdout, stderr, passwords, forwarding)| Intercept {
+            stdin,
+            stdout,
+            stderr,
+            passwords,
+            forwarding,
+        },
+    )
 }
 
 fn bucket(name: String) -> Storage {
@@ -257,8 +260,8 @@ proptest! {
         let tiers = input::by_precedence(&policies).unwrap();
         let enforced = lattice::join_all(tiers.enforce.iter().map(|(_, tier)| *tier));
         let recorded = |effective: &EffectiveAudit| {
-            let EffectiveIntercept { stdin, stdout, stderr, passwords } = effective.intercept;
-            [stdin, stdout, stderr, passwords]
+            let EffectiveIntercept { stdin, stdout, stderr, passwords, forwarding } = effective.intercept;
+            [stdin, stdout, stderr, passwords, forwarding.unwrap_or_default()]
         };
         for ((path, demand), recorded) in lattice::demands(&enforced).zip(recorded(&with.effective)) {
             match demand {

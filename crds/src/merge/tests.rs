@@ -137,7 +137,7 @@ fn enforced_privacy_beats_the_wish_and_the_wish_beats_the_default() {
     )];
     let wish = json!({"intercept": {"passwords": "Require", "stdout": "Forbid"}});
     let Merged { effective, conflicts, .. } = merged(&policies, Some(wish));
-    let EffectiveIntercept { stdin, stdout, stderr, passwords } = effective.intercept;
+    let EffectiveIntercept { stdin, stdout, stderr, passwords, .. } = effective.intercept;
     assert_eq!((stdin, stdout, stderr, passwords), (true, false, true, false));
     assert_eq!(conflicts, [Conflict::Wish { field: "intercept.passwords" }]);
 }

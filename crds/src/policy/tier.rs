@@ -21,7 +21,7 @@ use crate::{ConnectionMode, Size, Span};
     .message("format: None records nothing, and events tell of what is recorded: remove events or set format: Binary"))]
 #[x_kube(validation = Rule::new("!has(self.formatVersion) || !has(self.format) || self.format == 'Binary'")
     .message("formatVersion goes with format: Binary only"))]
-#[x_kube(validation = Rule::new("!has(self.format) || self.format != 'None' || !has(self.intercept) || !((has(self.intercept.stdin) && self.intercept.stdin == 'Require') || (has(self.intercept.stdout) && self.intercept.stdout == 'Require') || (has(self.intercept.stderr) && self.intercept.stderr == 'Require') || (has(self.intercept.passwords) && self.intercept.passwords == 'Require'))")
+#[x_kube(validation = Rule::new("!has(self.format) || self.format != 'None' || !has(self.intercept) || !((has(self.intercept.stdin) && self.intercept.stdin == 'Require') || (has(self.intercept.stdout) && self.intercept.stdout == 'Require') || (has(self.intercept.stderr) && self.intercept.stderr == 'Require') || (has(self.intercept.passwords) && self.intercept.passwords == 'Require') || (has(self.intercept.forwarding) && self.intercept.forwarding == 'Require'))")
     .message("format: None records nothing, which contradicts intercept: Require; set format: Binary"))]
 pub struct AuditTier {
     /// How sessions are recorded. Binary is the ContainerSSH audit log format and has everything, Asciinema
@@ -130,6 +130,9 @@ pub struct Intercept {
     /// Passwords that users log in with. Default: not recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passwords: Option<Demand>,
+    /// What forwarded connections carry, in either direction. Default: not recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding: Option<Demand>,
 }
 
 /// Demands on the spool.
@@ -230,9 +233,10 @@ pub struct Allow {
     pub subsystems: Option<Vec<String>>,
 
     /// Kinds of forwarding that users may ask for; [] allows none. Direct is ssh -L, Reverse is ssh -R, DirectSocket
-    /// and ReverseSocket are the same with Unix sockets, X11 is ssh -X. Default: all that the gateway offers.
+    /// and ReverseSocket are the same with Unix sockets, X11 is ssh -X, Agent is ssh -A. Default: all that the gateway
+    /// offers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 5))]
+    #[schemars(length(max = 6))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub forwarding: Option<Vec<Forwarding>>,
 
@@ -258,5 +262,7 @@ choice! {
         ReverseSocket,
         /// From X11 programs to the user's display.
         X11,
+        /// To the user's key agent.
+        Agent,
     }
 }

@@ -7,6 +7,7 @@ use containerssh_crds::{
     SSHGateway, SSHGatewayStatus,
     conditions::{READY, Reason, find},
 };
+use futures::{StreamExt, stream};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ObjectReference, Secret},
@@ -51,6 +52,8 @@ const NODE_LAG: Duration = Duration::from_secs(60);
 /// Sessions are counted this often.
 const POLL_STEADY: Duration = Duration::from_secs(60);
 const POLL_JITTER: f64 = 0.2;
+/// Objects of one gateway that are written at once: most of the time of a write is the store's.
+const APPLIED_AT_ONCE: usize = 4;
 
 /// Entry for the controller.
 pub async fn reconcile(gateway: Arc<GuardedGateway>, context: Arc<Context>) -> Result<Action, Error> {
@@ -131,7 +134,8 @@ async fn look_at(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) ->
         Some(plan) => {
             set_finalizer(context, gateway, owner, reaches_elsewhere(plan, owner)).await?;
             apply(context, plan, owner).await?;
-            replicas = observed::replicas(&context.client, owner, plan.workload).await?;
+            let (client, applier) = (&context.client, &context.applier);
+            replicas = context.observations.replicas(client, applier, owner, plan.workload).await?;
             let replacement_ready = replicas.is_some_and(|r: Replicas| r.ready > 0 || r.desired == 0);
             prune::prune(&context.applier, owner, &plan.children, replacement_ready).await?;
         }
@@ -151,7 +155,7 @@ async fn look_at(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) ->
         findings,
         resolved,
         replicas,
-        address: observed::address(&context.client, owner).await?,
+        address: context.observations.address(&context.client, &context.applier, owner).await?,
         fingerprints: host_keys.map(|keys| keys.fingerprints),
     })
 }
@@ -214,23 +218,37 @@ fn reference(gateway: &SSHGateway) -> ObjectReference {
     gateway.object_ref(&())
 }
 
-/// Applies every child. One whose name is taken does not hold back the others: the configuration, and with it a
-/// policy, must reach what runs.
+/// Applies every child, the workload last: what a pod needs stands before the pods. One whose name is taken does not hold
+/// back the others: the configuration, and with it a policy, must reach what runs.
 async fn apply(context: &Context, plan: &Plan, owner: &Owner) -> Result<(), Error> {
+    let (workloads, parts): (Vec<_>, Vec<_>) =
+        plan.children.iter().partition(|child| child.kind.is_workload());
     let mut in_the_way = None;
-    for child in &plan.children {
-        match context.applier.apply(child, owner).await {
-            Ok(Outcome::Unchanged) => {}
-            Ok(outcome) => {
-                tracing::info!(code = code::OPERATOR_APPLIED, object = %owner.name, child = %child, created = (outcome == Outcome::Created), "A gateway's object was written");
+    for wave in [parts, workloads] {
+        let each: Vec<_> = wave.into_iter().map(|child| apply_one(context, child, owner)).collect();
+        let mut applied = stream::iter(each).buffer_unordered(APPLIED_AT_ONCE);
+        while let Some((child, outcome)) = applied.next().await {
+            match outcome {
+                Ok(Outcome::Unchanged) => {}
+                Ok(outcome) => {
+                    tracing::info!(code = code::OPERATOR_APPLIED, object = %owner.name, child = %child, created = (outcome == Outcome::Created), "A gateway's object was written");
+                }
+                Err(error @ (Error::Foreign { .. } | Error::Leaving { .. })) => {
+                    in_the_way.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error @ (Error::Foreign { .. } | Error::Leaving { .. })) => {
-                in_the_way.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
         }
     }
     in_the_way.map_or(Ok(()), Err)
+}
+
+async fn apply_one<'a>(
+    context: &Context,
+    child: &'a Child,
+    owner: &Owner,
+) -> (&'a Child, Result<Outcome, Error>) {
+    (child, context.applier.apply(child, owner).await)
 }
 
 fn reaches_elsewhere(plan: &Plan, owner: &Owner) -> bool {

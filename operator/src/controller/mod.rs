@@ -22,7 +22,7 @@ use crate::{
 /// next begins with a fresh look.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Reconciles at once, per kind and watched scope: enough to use the waiting for the apiserver, too few to crowd it.
-pub const CONCURRENCY: u16 = 8;
+pub const CONCURRENCY: u16 = 24;
 /// One `kubectl apply` of a gateway with its Secrets is one reconcile, not ten.
 pub const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Everything is looked at again after 5 to 10 minutes, whatever the watches say.

@@ -11,6 +11,7 @@ use crate::{
     children::Owner,
     error::{Error, within},
     finding::{Finding, Subject},
+    index::{Kind, Name},
     metrics::Metrics,
     plan::hostkeys::{self, HostKeys},
 };
@@ -26,6 +27,13 @@ pub async fn host_keys(
     let finding = |reason, message| Ok(Err(Finding::new(Subject::ResolvedRefs, reason, message)));
     let brought = gateway.spec.ssh.as_ref().and_then(|ssh| ssh.host_keys_secret_ref.as_ref());
     let namespace = owner.namespace();
+    let name =
+        brought.map_or_else(|| hostkeys::secret_name(&owner.name.name), |brought| brought.name.clone());
+    let target = (Kind::Secret, Name::within(namespace, name));
+    if let Some(keys) = reader.known.host_keys(&target) {
+        return Ok(Ok(keys));
+    }
+    let epoch = reader.known.epoch();
     let secret = match brought {
         Some(reference) => match reader.secret(namespace, &reference.name).await? {
             Some(secret) => secret,
@@ -45,7 +53,10 @@ pub async fn host_keys(
         },
     };
     match hostkeys::read(&secret) {
-        Ok(keys) => Ok(Ok(keys)),
+        Ok(keys) => {
+            reader.known.keep_host_keys(epoch, target, keys.clone());
+            Ok(Ok(keys))
+        }
         Err(why) => finding(Reason::RefInvalid, why),
     }
 }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod audit_keys;
 pub mod guests;
 pub mod hostkeys;
+pub mod known;
 pub mod observed;
 pub mod pod_check;
 pub mod pods;

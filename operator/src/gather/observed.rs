@@ -1,5 +1,11 @@
 //! What has become of the objects: counts of the workload, address of the Service.
 
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Mutex,
+};
+
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::Service,
@@ -7,9 +13,11 @@ use k8s_openapi::api::{
 use kube::{Api, Client};
 
 use crate::{
-    apply::CALL_TIMEOUT,
+    apply::{Applier, CALL_TIMEOUT},
+    backoff::lock,
     children::{ChildKind, Owner},
     error::{Error, within},
+    index::Name,
 };
 
 /// Counts of one workload.
@@ -32,6 +40,73 @@ impl Replicas {
             && self.ready == self.desired
             && self.existing == self.desired
     }
+}
+
+/// Something that was read, with the version of the object it was read from.
+type Versioned<T> = (String, Option<T>);
+
+/// What was read of objects that are still at that version.
+#[derive(Debug, Default)]
+pub struct Observations {
+    replicas: Mutex<HashMap<(ChildKind, Name), Versioned<Replicas>>>,
+    addresses: Mutex<HashMap<Name, Versioned<String>>>,
+}
+
+impl Observations {
+    /// As [`replicas()`], without asking again while the workload is at the same version.
+    pub async fn replicas(
+        &self,
+        client: &Client,
+        applier: &Applier,
+        owner: &Owner,
+        kind: ChildKind,
+    ) -> Result<Option<Replicas>, Error> {
+        let version = applier.current_version(kind, &owner.name);
+        let key = (kind, owner.name.clone());
+        if let Some(known) = same(&self.replicas, &key, version.as_ref()) {
+            return Ok(known);
+        }
+        let found = replicas(client, owner, kind).await?;
+        // What was read may be newer than the version, whose successor then comes as an event.
+        if let Some(version) = version {
+            lock(&self.replicas).insert(key, (version, found));
+        }
+        Ok(found)
+    }
+
+    /// As [`address()`], likewise.
+    pub async fn address(
+        &self,
+        client: &Client,
+        applier: &Applier,
+        owner: &Owner,
+    ) -> Result<Option<String>, Error> {
+        let version = applier.current_version(ChildKind::Service, &owner.name);
+        if let Some(known) = same(&self.addresses, &owner.name, version.as_ref()) {
+            return Ok(known);
+        }
+        let found = address(client, owner).await?;
+        if let Some(version) = version {
+            lock(&self.addresses).insert(owner.name.clone(), (version, found.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Forgets every gateway but these.
+    pub fn retain(&self, names: &HashSet<Name>) {
+        lock(&self.replicas).retain(|(_, name), _| names.contains(name));
+        lock(&self.addresses).retain(|name, _| names.contains(name));
+    }
+}
+
+fn same<K: Eq + Hash, T: Clone>(
+    known: &Mutex<HashMap<K, Versioned<T>>>,
+    key: &K,
+    version: Option<&String>,
+) -> Option<Option<T>> {
+    let known = lock(known);
+    let (at, value) = known.get(key)?;
+    (Some(at) == version).then(|| value.clone())
 }
 
 /// None = there is no such workload.

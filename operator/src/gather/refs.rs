@@ -3,7 +3,7 @@
 //! Their metadata is watched, so that a change is noticed; their contents are not kept, because an operator that
 //! caches every Secret of a cluster is worth attacking.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use containerssh_crds::{KeyRef, SSHGateway, Webhook, conditions::Reason};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -14,7 +14,7 @@ use crate::{
     children::Owner,
     error::{Error, within},
     finding::{Finding, Subject},
-    gather::audit_keys,
+    gather::{audit_keys, known::Known},
     index::{Kind, Name, Target},
     plan::{WebhookFiles, hostkeys},
 };
@@ -59,6 +59,7 @@ pub fn references(gateway: &SSHGateway, owner: &Owner) -> HashSet<Target> {
 #[derive(Clone)]
 pub struct Reader {
     client: Client,
+    pub known: Arc<Known>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -69,7 +70,7 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, known: Arc::default() }
     }
 
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
@@ -78,17 +79,25 @@ impl Reader {
     }
 
     async fn exists(&self, kind: Kind, namespace: &str, name: &str) -> Result<bool, Error> {
-        let what = || format!("look for {kind} {namespace}/{name}");
-        match kind {
+        let target = (kind, Name::within(namespace, name));
+        if self.known.exists(&target) {
+            return Ok(true);
+        }
+        let (epoch, what) = (self.known.epoch(), || format!("look for {kind} {namespace}/{name}"));
+        let found = match kind {
             Kind::Secret => {
                 let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-                Ok(within(CALL_TIMEOUT, what, api.get_metadata_opt(name)).await?.is_some())
+                within(CALL_TIMEOUT, what, api.get_metadata_opt(name)).await?.is_some()
             }
             Kind::ConfigMap => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-                Ok(within(CALL_TIMEOUT, what, api.get_metadata_opt(name)).await?.is_some())
+                within(CALL_TIMEOUT, what, api.get_metadata_opt(name)).await?.is_some()
             }
+        };
+        if found {
+            self.known.keep_existing(epoch, target);
         }
+        Ok(found)
     }
 
     /// One data key as text. `asked_by` is the path of the reference.

@@ -133,6 +133,7 @@ fn assert_obeyed(tier: &AuditTier, audit: &Audit) {
         (intercept.stdout, rendered.intercept.stdout),
         (intercept.stderr, rendered.intercept.stderr),
         (intercept.passwords, rendered.intercept.passwords),
+        (intercept.forwarding, rendered.intercept.forwarding),
     ] {
         assert!(demand.is_none_or(|demand| recorded == (demand == Demand::Require)), "{demand:?}");
     }

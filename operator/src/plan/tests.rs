@@ -115,6 +115,7 @@ security:
   tty: {mode: Enable}
   signal: {mode: Filter, allow: [TERM]}
   maxSessions: 4
+  forwarding: [Direct, Reverse, X11]
 audit: {intercept: {stdout: Require}}
 spool: {size: 20Gi}
 drain: {timeout: 8h}
@@ -143,7 +144,7 @@ metadata: {name: production, generation: 2}
 spec:
   namespaces: [team-a]
   enforce:
-    intercept: {stdin: Require, passwords: Forbid}
+    intercept: {stdin: Require, passwords: Forbid, forwarding: Require}
     storage:
       s3:
         bucket: audit-logs
@@ -508,12 +509,20 @@ fn what_a_policy_does_not_allow_is_not_rendered_whatever_the_gateway_says() {
             "{{apiVersion: containerssh.io/v1alpha1, kind: AuditPolicy, metadata: {{name: p}}, spec: {{namespaceSelector: {{}}, enforce: {{allow: {allow}}}}}}}"
         )
     };
-    let wish =
-        format!("{SMALLEST}audit: {{allow: {{subsystems: [sftp, netconf], forwarding: [Direct, X11]}}}}\n");
+    let wish = format!(
+        "{SMALLEST}audit: {{allow: {{subsystems: [sftp, netconf], forwarding: [Direct, X11]}}}}\nsecurity: {{forwarding: [Direct, X11, Agent]}}\n"
+    );
     let inputs = inputs(&wish, &[&policy("{subsystems: [], forwarding: [Direct]}")], None);
     let allow = &inputs.audit.effective.allow;
     assert_eq!((allow.subsystems.as_deref(), allow.forwarding.as_ref().unwrap().len()), (Some(&[][..]), 1));
-    assert!(config::render(&inputs).kubernetes.pod.subsystems.is_empty());
+    let rendered = config::render(&inputs);
+    assert!(rendered.kubernetes.pod.subsystems.is_empty());
+    use containerssh_config::ForwardingMode::{Disable, Enable};
+    let forwarding = rendered.security.forwarding;
+    assert_eq!(
+        [forwarding.forwarding_mode, forwarding.x11_forwarding_mode, forwarding.agent_forwarding_mode],
+        [Enable, Disable, Disable]
+    );
 }
 
 #[test]

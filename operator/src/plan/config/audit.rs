@@ -34,8 +34,7 @@ pub(super) fn section(audit: &Audit) -> file::Audit {
             stdout: effective.intercept.stdout,
             stderr: effective.intercept.stderr,
             passwords: effective.intercept.passwords,
-            // Policies do not speak of it yet.
-            forwarding: false,
+            forwarding: effective.intercept.forwarding.unwrap_or_default(),
         },
         on_failure: match effective.on_failure {
             api::OnFailure::Allow => file::OnFailure::Allow,

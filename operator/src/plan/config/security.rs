@@ -19,9 +19,32 @@ pub(super) fn section(wanted: &Security) -> file::Security {
         subsystem: list(wanted.subsystem.as_ref()),
         tty: switch(wanted.tty),
         signal: list(wanted.signal.as_ref()),
+        forwarding: forwarding(&wanted.forwarding),
         max_sessions: wanted.max_sessions.map_or(file::Security::default().max_sessions, i64::from),
-        ..file::Security::default()
     }
+}
+
+/// The switch of each kind.
+fn switches(
+    forwarding: &mut file::Forwarding,
+) -> impl Iterator<Item = (Forwarding, &mut file::ForwardingMode)> {
+    [
+        (Forwarding::Direct, &mut forwarding.forwarding_mode),
+        (Forwarding::Reverse, &mut forwarding.reverse_forwarding_mode),
+        (Forwarding::DirectSocket, &mut forwarding.socket_forwarding_mode),
+        (Forwarding::ReverseSocket, &mut forwarding.socket_listen_mode),
+        (Forwarding::X11, &mut forwarding.x11_forwarding_mode),
+        (Forwarding::Agent, &mut forwarding.agent_forwarding_mode),
+    ]
+    .into_iter()
+}
+
+fn forwarding(wanted: &[Forwarding]) -> file::Forwarding {
+    let mut forwarding = file::Forwarding::default();
+    for (_, mode) in switches(&mut forwarding).filter(|(kind, _)| wanted.contains(kind)) {
+        *mode = file::ForwardingMode::Enable;
+    }
+    forwarding
 }
 
 fn mode(wanted: Option<SecurityMode>) -> file::SecurityMode {
@@ -51,17 +74,9 @@ pub(super) fn impose(config: &mut file::Config, allow: &Allow) {
         config.kubernetes.pod.subsystems.retain(|name, _| allowed.contains(name));
     }
     if let Some(allowed) = &allow.forwarding {
-        let forwarding = &mut config.security.forwarding;
-        for (kind, mode) in [
-            (Forwarding::Direct, &mut forwarding.forwarding_mode),
-            (Forwarding::Reverse, &mut forwarding.reverse_forwarding_mode),
-            (Forwarding::DirectSocket, &mut forwarding.socket_forwarding_mode),
-            (Forwarding::ReverseSocket, &mut forwarding.socket_listen_mode),
-            (Forwarding::X11, &mut forwarding.x11_forwarding_mode),
-        ] {
-            if !allowed.contains(&kind) {
-                *mode = file::ForwardingMode::Disable;
-            }
+        for (_, mode) in switches(&mut config.security.forwarding).filter(|(kind, _)| !allowed.contains(kind))
+        {
+            *mode = file::ForwardingMode::Disable;
         }
     }
     if let Some(allowed) = &allow.modes
