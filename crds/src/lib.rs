@@ -34,13 +34,14 @@ mod size;
 
 pub use duration::{DurationError, Span};
 pub use gateway::{
-    AlgorithmProfile, Algorithms, Authentication, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION,
-    CommandRule, ConnectionLimits, ConnectionMode, DisruptionBudget, Drain, EnvironmentVariable,
-    ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool, KeepAlive, KubernetesBackend, ListRule,
-    Log, LogFormat, LogLevel, NetworkPolicySwitch, PasswordAuthentication, Penalties, PodSpecDocument,
-    PodTemplate, PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec,
-    SSHGatewayStatus, Security, SecurityMode, Service, ServiceType, Ssh, StatusAudit, SwitchRule,
-    TemplateMetadata, Timeouts, VolumeDocument, Webhook, WorkloadTemplate, namespace_consents,
+    Agent, AgentInjection, AgentTransport, AlgorithmProfile, Algorithms, Authentication,
+    AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, CommandRule, ConnectionLimits, ConnectionMode,
+    DisruptionBudget, Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount,
+    GatewaySpool, KeepAlive, KubernetesBackend, ListRule, Log, LogFormat, LogLevel, NetworkPolicySwitch,
+    PasswordAuthentication, Penalties, PodSpecDocument, PodTemplate, ProxyProtocol, PublicKeyAuthentication,
+    PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Security, SecurityMode, Service,
+    ServiceType, Ssh, StatusAudit, SwitchRule, TemplateMetadata, Timeouts, VolumeDocument, Webhook,
+    WorkloadTemplate, namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{

@@ -3,6 +3,7 @@
 
 : "${E2E_OPERATOR_NAMESPACE:=containerssh-system}"
 : "${E2E_GATEWAY_IMAGE:=localhost/containerssh-gateway:dev}"
+: "${E2E_AGENT_IMAGE:=localhost/containerssh-agent:dev}"
 : "${E2E_OPERATOR_IMAGE:=localhost/containerssh-operator:dev}"
 
 # use_cluster: the one that KUBECONFIG names, or one of our own, which is made if it is not up.
@@ -44,6 +45,7 @@ install_charts() {
         --namespace "$E2E_OPERATOR_NAMESPACE" --create-namespace --wait --timeout 3m \
         --set-string "image.repository=${E2E_OPERATOR_IMAGE%:*}" --set-string "image.tag=${E2E_OPERATOR_IMAGE##*:}" \
         --set-string "gateway.image.repository=${E2E_GATEWAY_IMAGE%:*}" --set-string "gateway.image.tag=${E2E_GATEWAY_IMAGE##*:}" \
+        --set-string "agent.image.repository=${E2E_AGENT_IMAGE%:*}" --set-string "agent.image.tag=${E2E_AGENT_IMAGE##*:}" \
         --set-string "podAnnotations.image=$(image_digest)" >/dev/null
     step "operator ready"
 }

@@ -16,6 +16,10 @@ pub struct Args {
     #[arg(long, env = "GATEWAY_IMAGE", value_parser = image)]
     gateway_image: String,
 
+    /// Image from which gateways that name none take the agent for their pods.
+    #[arg(long, env = "AGENT_IMAGE", value_parser = image, default_value = concat!("containerssh-agent:", env!("CARGO_PKG_VERSION")))]
+    agent_image: String,
+
     /// An image that an SSHGateway may name in spec.image (repeatable); with `*` at its end, every one that begins so.
     /// An image is code that says of itself that it obeys: whoever may choose it may leave every policy behind.
     /// Without this flag: none but --gateway-image.
@@ -121,6 +125,7 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub gateway_image: String,
+    pub agent_image: String,
     /// Other images that a gateway may name; `*` at the end stands for anything.
     pub allowed_images: Vec<String>,
     pub fallback: Fallback,
@@ -152,6 +157,7 @@ impl From<Args> for Settings {
         };
         Self {
             gateway_image: args.gateway_image,
+            agent_image: args.agent_image,
             allowed_images: args.allowed_images,
             fallback: Fallback {
                 no_policy: args.no_policy,

@@ -82,6 +82,12 @@ pub struct KubernetesBackend {
     #[schemars(schema_with = "schema::subsystems")]
     pub subsystems: Option<BTreeMap<String, String>>,
 
+    /// A program of ours in each pod that runs its sessions: forwarding, SFTP and signals in any image, exit statuses
+    /// that do not depend on the cluster, and bytes that bypass the API server. Default: none, each program is started
+    /// by an exec of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
+
     /// Age at which a pod is ended whatever happens, as a last resort against leaks; 0s for never.
     /// Default: 168h.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +105,54 @@ choice! {
         /// Each SSH connection.
         #[default]
         Connection,
+    }
+}
+
+/// The program in the pod that runs sessions.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.image) || !has(self.injection) || self.injection == 'Auto'")
+    .message("image goes with injection: Auto, and has no effect in another"))]
+pub struct Agent {
+    /// How it gets into the pod. Auto adds an init container that copies it into a volume. Image takes it from the
+    /// console container's own image, where it is /usr/bin/containerssh-agent. Default: Auto.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub injection: Option<AgentInjection>,
+
+    /// How the gateway reaches it. Direct is TCP to the pod, Exec goes through the API server, Auto prefers the first
+    /// and takes the second where the pod network does not let the gateway in. Default: Auto.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<AgentTransport>,
+
+    /// Image that it is taken from. Default: the operator's own release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub image: Option<String>,
+}
+
+choice! {
+    /// How the agent gets into the pod.
+    #[derive(Default)]
+    pub enum AgentInjection {
+        /// By an init container.
+        #[default]
+        Auto,
+        /// It is in the image.
+        Image,
+    }
+}
+
+choice! {
+    /// How the gateway reaches the agent.
+    #[derive(Default)]
+    pub enum AgentTransport {
+        /// Directly, or by exec.
+        #[default]
+        Auto,
+        /// TCP to the pod.
+        Direct,
+        /// Through the API server.
+        Exec,
     }
 }
 

@@ -16,11 +16,11 @@ pub use self::{
         Authentication, AuthorizedKeysSource, PasswordAuthentication, PublicKeyAuthentication, Webhook,
     },
     backend::{
-        Backend, CONSENT_ANNOTATION, ConnectionMode, KubernetesBackend, PodSpecDocument, PodTemplate,
-        Timeouts, namespace_consents,
+        Agent, AgentInjection, AgentTransport, Backend, CONSENT_ANNOTATION, ConnectionMode,
+        KubernetesBackend, PodSpecDocument, PodTemplate, Timeouts, namespace_consents,
     },
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
-    ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, Ssh},
+    ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
         DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewaySpool, Log,

@@ -14,6 +14,15 @@ pub struct Ssh {
     #[schemars(length(max = 16_384))]
     pub banner: Option<String>,
 
+    /// Text that interactive shells begin with. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16_384))]
+    pub motd: Option<String>,
+
+    /// Load balancers in front of the gateway that say whose connections they pass on, by the PROXY protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+
     /// Secret in the gateway's namespace with private host keys, one to each data key (OpenSSH or PEM, not
     /// encrypted). Default: keys that the operator makes once and keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +75,20 @@ choice! {
         /// What NIST approves.
         NIST,
     }
+}
+
+/// Load balancers that say whose connections they pass on, by the PROXY protocol, version 1 or 2.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyProtocol {
+    /// Their networks, such as 10.0.0.0/8. From there every connection must begin with a header; from anywhere else
+    /// none may.
+    #[serde(rename = "trustedCIDRs")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = Rule::new("self.all(network, isCIDR(network))")
+        .message("write networks as in 10.0.0.0/8 or 2001:db8::/32"))]
+    pub trusted_cidrs: Vec<String>,
 }
 
 /// How long addresses wait whose logins keep failing.
@@ -133,6 +156,11 @@ pub struct ConnectionLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub per_source: Option<i32>,
+
+    /// Connections at a time of one user to one gateway pod; 0 for no limit. Default: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub per_user: Option<i32>,
 
     /// Sessions at a time over one connection. Default: 64.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! `kubernetes.pod.agent`: the program that serves a connection inside its pod.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::value::keyword::keyword_enum;
@@ -37,7 +38,7 @@ keyword_enum! {
 }
 
 /// `kubernetes.pod.agent`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Agent {
     /// How it gets into the pod.

@@ -149,11 +149,12 @@ fn is_zero(number: &u32) -> bool {
 }
 
 /// `ssh.proxyProtocol`: load balancers that say whose connections they pass on, by the PROXY protocol, version 1 or 2.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ProxyProtocol {
     /// Their networks, such as `10.0.0.0/8`. From there every connection must begin with a header; from anywhere else none may.
     #[serde(rename = "trustedCIDRs")]
+    #[schemars(with = "Vec<String>")]
     pub trusted_cidrs: Vec<IpNet>,
 }
 

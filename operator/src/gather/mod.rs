@@ -94,6 +94,7 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
             gateway: Arc::clone(gateway),
             owner: owner.clone(),
             default_image: context.settings.gateway_image.clone(),
+            agent_image: context.settings.agent_image.clone(),
             operator_namespace: context.operator_namespace.clone(),
             pod,
             volumes,

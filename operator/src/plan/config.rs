@@ -108,6 +108,13 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
     let mut ssh = file::Ssh {
         listen: ([0, 0, 0, 0], PORT_SSH).into(),
         banner: wanted.banner.unwrap_or_default(),
+        motd: wanted.motd.unwrap_or_default(),
+        proxy_protocol: file::ProxyProtocol {
+            // The API server has checked them; one that is none after all is no balancer, so what it passes on is refused.
+            trusted_cidrs: (wanted.proxy_protocol.iter().flat_map(|wanted| &wanted.trusted_cidrs))
+                .filter_map(|network| network.parse().ok())
+                .collect(),
+        },
         hostkeys: (inputs.host_keys.files.iter())
             .map(|name| file::PemOrFile::new(format!("{}/{name}", hostkeys::DIRECTORY)))
             .collect(),
@@ -118,6 +125,7 @@ fn ssh(inputs: &Inputs) -> file::Ssh {
             connections: count(limits.connections, default.limits.connections),
             unauthenticated: count(limits.unauthenticated, default.limits.unauthenticated),
             per_source: count(limits.per_source, default.limits.per_source),
+            per_user: count(limits.per_user, default.limits.per_user),
             sessions_per_connection: count(
                 limits.sessions_per_connection,
                 default.limits.sessions_per_connection,
@@ -210,6 +218,8 @@ fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
             shell_command: or_default(&wanted.shell_command, default.shell_command),
             subsystems: wanted.subsystems.clone().unwrap_or(default.subsystems),
             deadline: wanted.deadline.map_or(defaults::POD_DEADLINE, Duration::from),
+            disable_agent: wanted.agent.is_none(),
+            agent: wanted.agent.as_ref().map_or_else(file::Agent::default, |wanted| agent(wanted, inputs)),
             ..file::Pod::default()
         },
         timeouts: file::Timeouts {
@@ -217,6 +227,25 @@ fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
             pod_stop: timeouts.pod_stop.map_or(defaults::POD_STOP, Duration::from),
             command_start: timeouts.command_start.map_or(defaults::COMMAND_START, Duration::from),
             ..file::Timeouts::default()
+        },
+    }
+}
+
+fn agent(wanted: &api::Agent, inputs: &Inputs) -> file::Agent {
+    let injection = wanted.injection.unwrap_or_default();
+    file::Agent {
+        injection: match injection {
+            api::AgentInjection::Auto => file::AgentInjection::Auto,
+            api::AgentInjection::Image => file::AgentInjection::Image,
+        },
+        transport: match wanted.transport.unwrap_or_default() {
+            api::AgentTransport::Auto => file::AgentTransport::Auto,
+            api::AgentTransport::Direct => file::AgentTransport::Direct,
+            api::AgentTransport::Exec => file::AgentTransport::Exec,
+        },
+        image: match injection {
+            api::AgentInjection::Auto => wanted.image.clone().unwrap_or_else(|| inputs.agent_image.clone()),
+            api::AgentInjection::Image => String::new(),
         },
     }
 }

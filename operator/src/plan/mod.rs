@@ -42,6 +42,8 @@ pub struct Inputs {
     pub owner: Owner,
     /// Image where the gateway names none.
     pub default_image: String,
+    /// Image of agents where the gateway names none.
+    pub agent_image: String,
     /// Where the operator itself runs.
     pub operator_namespace: String,
     /// Spec of the users' pods, as far as this release knows its fields.

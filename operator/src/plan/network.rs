@@ -1,7 +1,7 @@
 //! The NetworkPolicy around the gateway pods.
 //!
 //! In: SSH from anywhere, metrics from pods, health from the operator (the kubelet's probes are exempt everywhere).
-//! Out: DNS, the apiserver, the storage and the webhooks. A NetworkPolicy knows addresses, not names, and those
+//! Out: DNS, the apiserver, the storage, the webhooks, and users' pods where an agent serves them. A NetworkPolicy knows addresses, not names, and those
 //! servers' addresses change, so the way out is limited by port: it stops a gateway from reaching a database, not
 //! one web server from another.
 
@@ -12,7 +12,10 @@ use k8s_openapi::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        util::intstr::IntOrString,
+    },
 };
 
 use super::{Inputs, PORT_NAME_HEALTH, PORT_NAME_METRICS, PORT_NAME_SSH};
@@ -50,13 +53,17 @@ pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
     ];
     let mut out: BTreeSet<u16> = API_SERVER.into();
     out.extend(inputs.addresses_called().filter_map(|address| port_of(&address)));
-    let egress = vec![
+    let mut egress = vec![
         NetworkPolicyEgressRule { ports: Some(vec![number("UDP", 53), number("TCP", 53)]), to: None },
         NetworkPolicyEgressRule {
             ports: Some(out.into_iter().map(|port| number("TCP", port)).collect()),
             to: None,
         },
     ];
+    if inputs.spec().backend.kubernetes.agent.is_some() {
+        // The agent listens on whatever port is free.
+        egress.push(NetworkPolicyEgressRule { ports: None, to: Some(vec![guests(inputs)]) });
+    }
     Some(NetworkPolicy {
         metadata: inputs.meta(&inputs.owner.name.name),
         spec: Some(NetworkPolicySpec {
@@ -108,6 +115,26 @@ fn network(cidr: &str) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         ip_block: Some(IPBlock { cidr: cidr.to_owned(), except: None }),
         ..NetworkPolicyPeer::default()
+    }
+}
+
+/// Users' pods, which carry their connection's id.
+fn guests(inputs: &Inputs) -> NetworkPolicyPeer {
+    let namespace = ("kubernetes.io/metadata.name".to_owned(), inputs.pods_namespace().to_owned());
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(BTreeMap::from([namespace])),
+            ..LabelSelector::default()
+        }),
+        pod_selector: Some(LabelSelector {
+            match_expressions: Some(vec![LabelSelectorRequirement {
+                key: "containerssh_connection_id".to_owned(),
+                operator: "Exists".to_owned(),
+                values: None,
+            }]),
+            ..LabelSelector::default()
+        }),
+        ip_block: None,
     }
 }
 

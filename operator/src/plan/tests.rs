@@ -45,6 +45,7 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
     Inputs {
         owner,
         default_image: "registry.example.com/containerssh-gateway:0.1.0".into(),
+        agent_image: "registry.example.com/containerssh-agent:0.1.0".into(),
         operator_namespace: "containerssh".into(),
         pod,
         volumes: pod_check::known_volumes(&gateway).unwrap(),
@@ -80,7 +81,9 @@ ssh:
   hostKeysSecretRef: {name: own-keys}
   loginGraceTime: 30s
   keepAlive: {interval: 15s, countMax: 5}
-  limits: {connections: 500, unauthenticated: 50, perSource: 10, sessionsPerConnection: 8}
+  motd: "Welcome.\n"
+  proxyProtocol: {trustedCIDRs: [10.1.0.0/16]}
+  limits: {connections: 500, unauthenticated: 50, perSource: 10, perUser: 3, sessionsPerConnection: 8}
   algorithms: {profile: NIST}
   penalties: {authFail: 7s, max: 30m, exempt: [10.0.0.0/8]}
 authentication:
@@ -96,6 +99,7 @@ backend:
     shellCommand: [/bin/zsh, -l]
     idleCommand: [/bin/idle]
     subsystems: {sftp: /usr/libexec/sftp-server, rsync: /usr/bin/rsync}
+    agent: {transport: Direct}
     deadline: 12h
     timeouts: {podStart: 2m, podStop: 10s, commandStart: 20s}
     podTemplate:
