@@ -96,7 +96,9 @@ impl<'a> Master<'a> {
         let mut child = login.spawn("echo up; cat")?;
         let mut stdout = child.stdout.take().context("piped")?;
         let mut up = [0; 3];
-        tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut up).await.context("the master did not come up")?;
+        tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut up)
+            .await
+            .context("the master did not come up")?;
         Ok(Self { shared, desk, child })
     }
 
@@ -245,7 +247,8 @@ async fn rsync_moves_a_tree_and_then_only_what_changed() -> Result<()> {
     desk.run("rsync", &["-a", "-e", &shell, "tree/", &remote]).await?;
     std::fs::write(tree.join("deep/er/7"), "changed")?;
     let again = desk.run("rsync", &["-ai", "-e", &shell, "tree/", &remote]).await?;
-    let sent: Vec<_> = again.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<f")).collect();
+    let sent: Vec<_> =
+        again.stdout.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"<f")).collect();
     ensure!(sent.len() == 1 && sent[0].ends_with(b"deep/er/7"), "{}", again.out());
     desk.run("rsync", &["-a", "-e", &shell, &remote, "back/"]).await?;
     desk.run("diff", &["-r", "tree", "back"]).await?;
@@ -347,9 +350,10 @@ async fn paramiko_runs_commands_and_shells_and_moves_files() -> Result<()> {
     finish(command.arg(identity(&shared)?).arg(&marker)).await?.expect_code(0)?;
     desk.came_back()?;
     let record = shared.record_of(&marker).await?;
-    let asked = record.messages.iter().any(|message| {
-        matches!(&message.payload, Payload::ChannelRequestPty { columns: 101, rows: 37, .. })
-    });
+    let asked = record
+        .messages
+        .iter()
+        .any(|message| matches!(&message.payload, Payload::ChannelRequestPty { columns: 101, rows: 37, .. }));
     ensure!(asked, "no terminal in the record");
     Ok(())
 }

@@ -109,7 +109,8 @@ fn config(records: &Path) -> Config {
     config.audit.format = AuditFormat::Binary;
     config.audit.storage = AuditStorage::File;
     config.audit.file.directory = records.display().to_string();
-    config.audit.intercept = Intercept { stdin: true, stdout: true, stderr: true, passwords: false };
+    config.audit.intercept =
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: true };
     config.drain.timeout = DRAIN;
     config
 }
