@@ -1,5 +1,7 @@
 //! Programs in pods by the agent: in any image, by either carrier, with nothing left behind.
 
+#![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
+
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};

@@ -91,10 +91,17 @@ pub(crate) async fn pump(
         }
     };
     tokio::pin!(inwards, outwards);
-    // A direction that ends well leaves the other one alone.
+    // A direction that ends well leaves the other one alone; one that breaks ends both.
     tokio::select! {
-        Some(()) = &mut inwards => { outwards.await; }
-        Some(()) = &mut outwards => { inwards.await; }
-        else => {}
+        well = &mut inwards => {
+            if well.is_some() {
+                outwards.await;
+            }
+        }
+        well = &mut outwards => {
+            if well.is_some() {
+                inwards.await;
+            }
+        }
     }
 }

@@ -111,7 +111,7 @@ fn config(records: &Path) -> Config {
     config.audit.storage = AuditStorage::File;
     config.audit.file.directory = records.display().to_string();
     config.audit.intercept =
-        Intercept { stdin: true, stdout: true, stderr: true, forwarding: true, ..Intercept::default() };
+        Intercept { stdin: true, stdout: true, stderr: true, passwords: false, forwarding: true };
     config.drain.timeout = DRAIN;
     config
 }

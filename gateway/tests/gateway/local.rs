@@ -35,6 +35,7 @@ impl Sshd {
         let address = free_address();
         let text = format!(
             "backend: local\nlocal: {local}\nssh: {{listen: '{address}'}}\n\
+             security: {{forwarding: {{forwardingMode: enable, agentForwardingMode: enable}}}}\n\
              auth: {{publicKey: {{authorizedKeys: {{paths: ['{}']}}}}}}\n\
              audit: {{enable: true, format: binary, storage: file, intercept: {{stdin: true, stdout: true, stderr: true}}, \
              file: {{directory: '{}'}}}}\n",
@@ -164,5 +165,44 @@ async fn a_gateway_of_root_runs_programs_of_the_hosts_users_only() {
     if root {
         assert!(stdout.contains("not available") && status == Some(1), "{stdout} {stderr}");
     }
+    sshd.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_agents_are_forwarded() {
+    let sshd = Sshd::start("{runAs: gateway}").await;
+    let target = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = target.local_addr().unwrap().to_string();
+    let echoing = tokio::spawn(async move {
+        let (mut socket, _) = target.accept().await.unwrap();
+        let (mut read, mut write) = socket.split();
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+    });
+    let mut ssh =
+        sshd.client("ssh").args(["-W", &address, "anyone@127.0.0.1"]).stdin(Stdio::piped()).spawn().unwrap();
+    let (sent, mut stdin) = (noise(1_000_000), ssh.stdin.take().unwrap());
+    let copy = sent.clone();
+    let writing = tokio::spawn(async move { stdin.write_all(&copy).await });
+    let output = within("ssh -W", ssh.wait_with_output()).await.unwrap();
+    writing.await.unwrap().unwrap();
+    assert!(output.stdout == sent, "{} bytes came back", output.stdout.len());
+    echoing.await.unwrap();
+
+    let socket = sshd.path("agent");
+    let mut agent =
+        Command::new("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let mut listed = sshd.client("ssh");
+    listed.args(["-A", "anyone@127.0.0.1", "ssh-add -l"]).env("SSH_AUTH_SOCK", &socket);
+    let add = async {
+        let add =
+            || Command::new("ssh-add").arg("-q").arg(sshd.path("id")).env("SSH_AUTH_SOCK", &socket).output();
+        while !add().await.unwrap().status.success() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    within("the agent", add).await;
+    let output = within("ssh -A", listed.output()).await.unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ED25519"), "{output:?}");
+    agent.kill().await.unwrap();
     sshd.stop().await;
 }

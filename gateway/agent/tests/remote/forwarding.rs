@@ -71,3 +71,19 @@ async fn what_arrives_in_the_guest_is_brought_with_its_origin() {
     assert!(!guest.unlisten(bind(port)).await);
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_before_a_stream_was_closed_arrives() {
+    let agent = Agent::start().await;
+    let guest = agent.connect().await;
+    let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = target.local_addr().unwrap().port();
+    let mut stream = guest.dial(Target::Tcp { host: "127.0.0.1".into(), port }).await.unwrap();
+    let (mut socket, _) = target.accept().await.unwrap();
+    let sent = noise(500_000);
+    within("sending", stream.input.send(bytes::Bytes::from(sent.clone()))).await.unwrap();
+    drop(stream);
+    let mut received = Vec::new();
+    within("the end", socket.read_to_end(&mut received)).await.unwrap();
+    assert!(received == sent, "{} bytes arrived", received.len());
+}

@@ -238,3 +238,6 @@ impl Guest for RemoteGuest {
         self.end.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests;

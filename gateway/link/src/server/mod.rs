@@ -33,6 +33,8 @@ const CONNECTIONS: usize = 2048;
 const UNTAKEN: usize = 64;
 /// For the gateway to take them.
 const TAKE_LIMIT: Duration = Duration::from_secs(30);
+/// For the peer of a stream to take what came before the gateway closed it.
+const LINGER: Duration = Duration::from_secs(10);
 /// An accept that fails (no descriptors) is tried again after this time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -254,7 +256,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         }
         tokio::select! {
             () = pump(self.reader, self.writer, stream) => {}
-            () = self.socket.closed_by_peer() => {}
+            // What the gateway sent before it went is still delivered, if the stream's peer takes it.
+            () = async {
+                self.socket.closed_by_peer().await;
+                sleep(LINGER).await;
+            } => {}
         }
     }
 }
