@@ -10,6 +10,7 @@
 
 mod ending;
 mod forwarding;
+mod hostile;
 mod limits;
 mod login;
 mod openssh;
