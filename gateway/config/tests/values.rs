@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use containerssh_config::{
-    ByteSize, Cipher, Config, LogFormat, LogLevel, OnFailure, OnFull, PemOrFile, Syntax,
+    ByteSize, Cipher, Config, ForwardingMode, LogFormat, LogLevel, OnFailure, OnFull, PemOrFile, Syntax,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -349,5 +349,27 @@ proptest! {
         let json = serde_json::to_string(&config).unwrap();
         let read = Config::parse(&json, "f", Syntax::Json).map_err(|error| TestCaseError::fail(format!("{error}\n{json}")))?;
         prop_assert_eq!(&read, &config);
+    }
+}
+
+#[test]
+fn forwarding_and_what_stands_around_connections_are_configured_and_left_out_where_they_are_not() {
+    let text = "auth: {publicKey: {authorizedKeys: {paths: [/keys]}}}
+ssh: {motd: hello, limits: {perUser: 3}, proxyProtocol: {trustedCIDRs: [10.0.0.0/8, '2001:db8::/32']}}
+security: {forwarding: {forwardingMode: enable, agentForwardingMode: enable, socketListenMode: filter}}
+audit: {intercept: {forwarding: true}}
+";
+    let config = Config::parse(text, "c.yaml", Syntax::Yaml).unwrap();
+    assert_eq!((config.ssh.motd.as_str(), config.ssh.limits.per_user), ("hello", 3));
+    assert_eq!(config.ssh.proxy_protocol.trusted_cidrs.len(), 2);
+    let forwarding = &config.security.forwarding;
+    assert_eq!(forwarding.forwarding_mode, ForwardingMode::Enable);
+    assert_eq!(forwarding.agent_forwarding_mode, ForwardingMode::Enable);
+    assert_eq!(forwarding.socket_listen_mode, ForwardingMode::Disable);
+    assert!(config.audit.intercept.forwarding);
+    assert_eq!(Config::parse(&config.to_yaml().unwrap(), "c.yaml", Syntax::Yaml).unwrap(), config);
+    let default = Config::default().to_yaml().unwrap();
+    for key in ["motd", "perUser", "proxyProtocol", "agentForwardingMode"] {
+        assert!(!default.contains(key), "{key}");
     }
 }

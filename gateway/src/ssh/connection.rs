@@ -43,8 +43,6 @@ use crate::snapshot::Snapshot;
 const MAX_CLOSED_FIRST: u64 = 8192;
 /// How often a connection looks at its clocks.
 const TICK: Duration = Duration::from_secs(1);
-/// Users with a terminal are warned this long before their time is up: enough to save a file.
-const WARNING: Duration = Duration::from_secs(5 * 60);
 /// Sessions get this long to show why they end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The client gets this long to close after it was told to.
@@ -115,9 +113,9 @@ pub(crate) struct LoginTries {
 }
 
 #[derive(Debug)]
-struct LoggedIn {
+pub(super) struct LoggedIn {
     username: String,
-    at: Instant,
+    pub(super) at: Instant,
 }
 
 /// What everything of one connection shares. No lock in here is shared with another connection.
@@ -142,7 +140,7 @@ pub(crate) struct Connection {
     /// Cancelled when the SSH session is over.
     pub(crate) closed: CancellationToken,
     end_reason: OnceLock<EndReason>,
-    login: OnceLock<LoggedIn>,
+    pub(super) login: OnceLock<LoggedIn>,
     pub(crate) login_tries: LoginTries,
     own: OnceLock<Own>,
     guest: OnceLock<GuestSlot>,
@@ -150,22 +148,22 @@ pub(crate) struct Connection {
     sessions: watch::Sender<usize>,
     pub(crate) forwarding: Forwarding,
     /// What users with a terminal are told; the newest counts.
-    notices: watch::Sender<Option<String>>,
+    pub(super) notices: watch::Sender<Option<String>>,
     /// They were told that the time is nearly up.
-    warned_of_end: AtomicBool,
+    pub(super) warned_of_end: AtomicBool,
     /// They were told that nothing happens, and nothing has happened since.
-    warned_of_idleness: AtomicBool,
+    pub(super) warned_of_idleness: AtomicBool,
     /// Channels asked for so far, by either side; numbers them in records.
     channels: AtomicU64,
     /// Global requests so far; numbers them in records.
     global_requests: AtomicU64,
     /// Channels that we closed before the client did.
     closed_first: AtomicU64,
-    accepted: Instant,
+    pub(super) accepted: Instant,
     /// Milliseconds after `accepted` when a byte last moved in a session or a forwarded stream.
-    active: AtomicU64,
+    pub(super) active: AtomicU64,
     /// Ticks in a row at which the client's end was closed.
-    gone_ticks: AtomicU32,
+    pub(super) gone_ticks: AtomicU32,
     place: Place,
 }
 
@@ -230,11 +228,6 @@ pub(crate) async fn serve_connection(
         Err(panic) => Some(connection.report_panic(&panic.to_string())),
     };
     connection.clean_up(result).await;
-}
-
-/// How long before its end a connection is warned: a fifth of what it may last, so that short limits warn too.
-fn warning(limit: Duration) -> Duration {
-    (limit / 5).min(WARNING)
 }
 
 /// Options of the socket; one that does not take them is gone already.
@@ -462,81 +455,6 @@ impl Connection {
     async fn wait_for_no_sessions(&self) {
         // Fails only when the sender is dropped, which is ours.
         let _ = self.sessions.subscribe().wait_for(|sessions| *sessions == 0).await;
-    }
-
-    fn login_deadline(&self) -> Option<Instant> {
-        self.snapshot.login_grace.map(|grace| self.accepted + grace)
-    }
-
-    /// Ends the connection if one of its clocks has run out.
-    fn look_at_the_clock(&self) {
-        if self.client_seems_gone() {
-            self.end(EndReason::ClientGone);
-        }
-        let Some(login) = self.login.get() else {
-            if self.login_deadline().is_some_and(|deadline| Instant::now() >= deadline) {
-                self.end(EndReason::LoginGrace);
-            }
-            if self.drain.begun.is_cancelled() {
-                self.end(EndReason::GatewayStops);
-            }
-            return;
-        };
-        // While we hold reading back, silence is ours.
-        if let Some(limit) = self.snapshot.silence
-            && self.wire.gate.is_open()
-            && self.wire.silent_for() > limit
-        {
-            self.end(EndReason::Silent);
-        }
-        let idle = self
-            .accepted
-            .elapsed()
-            .saturating_sub(Duration::from_millis(self.active.load(Ordering::Relaxed)));
-        if let Some(limit) = self.snapshot.idle_timeout {
-            match limit.checked_sub(idle).filter(|left| !left.is_zero()) {
-                None => self.end(EndReason::Idle(limit)),
-                Some(left) if left <= warning(limit) => {
-                    self.warn(&self.warned_of_idleness, || messages::idle_soon(idle, left));
-                }
-                Some(_) => self.warned_of_idleness.store(false, Ordering::Relaxed),
-            }
-        }
-        if let Some(limit) = self.snapshot.max_duration {
-            match limit.checked_sub(login.at.elapsed()).filter(|left| !left.is_zero()) {
-                None => self.end(EndReason::TooLong(limit)),
-                Some(left) if left <= warning(limit) => {
-                    self.warn(&self.warned_of_end, || messages::too_long_soon(limit, left));
-                }
-                Some(_) => {}
-            }
-        }
-        if self.drain.begun.is_cancelled() && self.sessions() + self.forwarding.streams() == 0 {
-            self.end(EndReason::GatewayStops);
-        }
-    }
-
-    /// Tells users with a terminal something, once.
-    fn warn(&self, warned: &AtomicBool, text: impl FnOnce() -> String) {
-        if !warned.swap(true, Ordering::Relaxed) {
-            self.notices.send_replace(Some(text()));
-        }
-    }
-
-    /// What users with a terminal are to be told from now on.
-    pub(crate) fn notices(&self) -> watch::Receiver<Option<String>> {
-        self.notices.subscribe()
-    }
-
-    /// russh sees a closed stream only when it reads, which it does not while a webhook is asked or reading is held
-    /// back. Two ticks in a row, so that russh reads the end itself where it can.
-    fn client_seems_gone(&self) -> bool {
-        if self.wire.client_is_gone() {
-            self.gone_ticks.fetch_add(1, Ordering::Relaxed) >= 1
-        } else {
-            self.gone_ticks.store(0, Ordering::Relaxed);
-            false
-        }
     }
 
     fn report_panic(&self, panic: &str) -> String {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connection   supervises: login grace, idleness, drain, recording; ends things; cleans up
+//!   clock      when a connection has lasted, or been silent, for too long
 //!   handler    russh's callbacks: answer at once, never wait for a guest
 //!     auth     who is it
 //!     setup    pure: what may be asked of a channel, and in which order
@@ -23,12 +24,14 @@
 
 mod algorithms;
 mod auth;
+mod clock;
 mod connection;
 mod forward;
 mod guest;
 mod handler;
 mod messages;
 mod output;
+mod records;
 mod security;
 mod session;
 mod setup;

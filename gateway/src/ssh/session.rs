@@ -19,8 +19,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, NotRecorded, SessionGuard};
-use super::handler::request_record;
 use super::output::Output;
+use super::records::request_record;
 use super::setup::{Asked, Decision, Outcome, Refusal, Start};
 use crate::codes;
 use crate::serve::MESSAGE_OVERHEAD;

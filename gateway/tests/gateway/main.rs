@@ -12,6 +12,7 @@ mod configserver;
 mod demo;
 mod ending;
 mod forwarding;
+mod hostile;
 mod limits;
 mod local;
 mod login;

@@ -30,14 +30,20 @@ impl OpenSsh {
         Self { gateway, key: path }
     }
 
+    /// The same by way of somebody else's port.
+    pub(crate) async fn run_through(&self, port: &str, command_line: &str) -> (String, String, Option<i32>) {
+        self.run(&["-p", port], command_line).await
+    }
+
     pub(crate) fn command(&self, options: &[&str], command_line: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
         command.args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]);
-        command.args(["-p", &self.gateway.address.port().to_string(), "-i"]).arg(&self.key);
-        // The first value of an option counts, so this is only the default.
+        command.arg("-i").arg(&self.key);
+        // The first value of an option counts, so these are only the defaults.
         command
             .args(options)
+            .args(["-o", &format!("Port={}", self.gateway.address.port())])
             .args(["-o", "LogLevel=ERROR", "alice@127.0.0.1"])
             .args(command_line)
             .env_remove("SSH_AUTH_SOCK");

@@ -83,7 +83,7 @@ mod tests {
     fn reasons_are_bounded_and_cannot_steer_a_terminal() {
         let (code, text) = failure(&DialError::ConnectFailed(format!("\x1b[2J{}", "x".repeat(10_000))));
         assert_eq!(code.code(), 2);
-        assert!(text.starts_with("[2Jx") && text.len() == MAX_REASON, "{text}");
+        assert!(text.starts_with(" [2Jx") && text.len() == MAX_REASON, "{text}");
         assert_eq!(failure(&DialError::Unsupported(String::new())).0.code(), 1);
         assert_eq!(failure(&DialError::Exhausted(String::new())).0.code(), 4);
     }
