@@ -242,6 +242,9 @@ fn a_full_gateway_gets_a_plan_under_a_full_policy() {
 }
 
 proptest! {
+    // Each renders, writes and reads a whole configuration.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn no_gateway_makes_the_operator_panic_or_gets_more_than_its_policy_allows(gateway in odd_gateway()) {
         let Some(inputs) = gateway.and_then(|gateway| inputs_of(gateway, full_policy())) else { return Ok(()) };
@@ -260,7 +263,9 @@ proptest! {
         let read = containerssh_config::Config::parse(&text, "config", containerssh_config::Syntax::Yaml);
         prop_assert_eq!(read.map_err(|error| error.to_string()), Ok(rendered));
     }
+}
 
+proptest! {
     #[test]
     fn no_policy_makes_the_operator_panic_or_a_gateway_run_with_less(policy in policy(), wish in wish()) {
         let enforced = policy.0.as_ref().ok().map(|policy| policy.spec.enforce.clone().unwrap_or_default());
