@@ -54,6 +54,16 @@ pub struct Operator {
 impl Operator {
     /// Starts one. Operators with the same `lease` elect a leader; `instance` is who it is among them.
     pub async fn start(cluster: &Cluster, lease: &str, instance: &str) -> Result<Self> {
+        Self::start_with(cluster, lease, instance, &[]).await
+    }
+
+    /// The same with more environment variables.
+    pub async fn start_with(
+        cluster: &Cluster,
+        lease: &str,
+        instance: &str,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let program = program().await?;
         let namespace = &cluster.environment.operator_namespace;
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
@@ -65,6 +75,7 @@ impl Operator {
             .args(["--metrics-addr", &format!("127.0.0.1:{metrics}")])
             .args(["--health-addr", &format!("127.0.0.1:{health}")])
             .envs([("POD_NAMESPACE", namespace.as_str()), ("POD_NAME", instance)])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .kill_on_drop(true)
@@ -124,7 +135,8 @@ impl Operator {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// A port of this machine that nobody listens on.
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -23,7 +23,7 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(240);
 /// What the operator makes.
 const KINDS: &str = "deployments,statefulsets,services,secrets,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets";
 
-/// Both tests scale an installed operator down and up again.
+/// Each test scales an installed operator down and up again.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Some of all that can be changed of a gateway.
@@ -262,4 +262,71 @@ async fn a_leader_that_was_stopped_gives_way_and_undoes_nothing() -> Result<()> 
     let _alone = ALONE.lock().await;
     let cluster = Cluster::connect().await?;
     without_installed(&cluster, stop_and_go_on(&cluster)).await
+}
+
+/// A way to the API server that can be closed.
+struct Door {
+    port: String,
+    proxy: Option<tokio::process::Child>,
+}
+
+impl Door {
+    fn open(&mut self) -> Result<()> {
+        let proxy = Command::new("kubectl")
+            .args(["proxy", "--port", &self.port])
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        self.proxy = Some(proxy);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let mut proxy = self.proxy.take().context("it is open")?;
+        Ok(proxy.kill().await?)
+    }
+}
+
+/// An API server that goes away, for longer than a Lease is valid.
+async fn go_away(cluster: &Cluster) -> Result<()> {
+    const LEASE: &str = "containerssh-operator-away";
+    let namespace = cluster.namespace("e2e-away").await?;
+    let directory = tempfile::tempdir()?;
+    let mut door = Door { port: containerssh_e2e::operator::free_port()?.to_string(), proxy: None };
+    let kubeconfig = directory.path().join("kubeconfig");
+    std::fs::write(
+        &kubeconfig,
+        format!(
+            "{{apiVersion: v1, kind: Config, current-context: c, users: [{{name: u, user: {{}}}}], contexts: [{{name: c, context: {{cluster: c, user: u}}}}], clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{}'}}}}]}}",
+            door.port
+        ),
+    )?;
+    let path = kubeconfig.to_string_lossy().into_owned();
+    let environment = [("KUBECONFIG", path.as_str())];
+    door.open()?;
+    let mut operator = Operator::start_with(cluster, LEASE, "one", &environment).await?;
+    let gateway = apply(&namespace, 0, &json!({})).await?;
+    settled(std::slice::from_ref(&gateway)).await?;
+
+    // It cannot know whether another one leads by now, so it ends; the next one waits for the API server.
+    door.close().await?;
+    apply(&namespace, 0, &json!({"service": {"port": 2222}})).await?;
+    ensure!(!operator.ended().await?, "the operator ended as if it had been told to");
+    let next = Operator::start_with(cluster, LEASE, "one", &environment).await?;
+    wait::until("the next operator to answer", SETTLE_DEADLINE, || async {
+        ensure!(next.metric("containerssh_operator_leader ").await? == 0.0, "it leads without an API server");
+        Ok(())
+    })
+    .await?;
+    door.open()?;
+    settled(std::slice::from_ref(&gateway)).await?;
+    ensure!(gateway.address().await?.1 == 2222, "the change was lost");
+    namespace.discard().await
+}
+
+#[tokio::test]
+async fn an_api_server_that_was_away_finds_everything_done_when_it_is_back() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let cluster = Cluster::connect().await?;
+    without_installed(&cluster, go_away(&cluster)).await
 }

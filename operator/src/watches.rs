@@ -2,7 +2,7 @@
 //!
 //! | Watched | Marks |
 //! |---|---|
-//! | SSHGateway | itself, unless only its status changed; every policy, when what it obeys has changed |
+//! | SSHGateway | itself, unless only its status changed; every policy when its spec has changed, those that cover it when what it obeys has |
 //! | AuditPolicy | itself, every gateway and every policy: what it covered before is not known any more |
 //! | Namespace | the gateways in it, those whose pods run in it, every policy |
 //! | children, by label | their gateway |
@@ -18,6 +18,7 @@ use std::{
 use containerssh_crds::{
     SSHGateway,
     conditions::{AUDIT_POLICY_RESOLVED, is_true},
+    matches,
 };
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
@@ -26,7 +27,7 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     core::NamespaceResourceScope,
     runtime::{
-        reflector::{self, Store, store::Writer},
+        reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
     },
 };
@@ -64,6 +65,7 @@ struct Marks {
     shards: Vec<Shard>,
     policies: Store<GuardedPolicy>,
     policies_dirty: Arc<Dirty>,
+    namespaces: Store<PartialObjectMeta<Namespace>>,
 }
 
 impl Marks {
@@ -87,6 +89,27 @@ impl Marks {
         let names = self.policies.state();
         self.policies_dirty
             .mark_all(names.iter().map(|policy| Name { namespace: None, name: audit::name_of(policy) }));
+    }
+
+    /// The policies that a gateway's namespaces fall under: what others count does not change with it.
+    fn policies_of(&self, gateway: &GuardedGateway) {
+        let pods =
+            gateway.0.as_ref().ok().and_then(|gateway| gateway.spec.backend.kubernetes.namespace.clone());
+        let places: Vec<(String, BTreeMap<String, String>)> = (gateway.namespace().into_iter().chain(pods))
+            .map(|name| {
+                let known = self.namespaces.get(&ObjectRef::new(&name));
+                let labels = known.and_then(|namespace| namespace.metadata.labels.clone());
+                (name, labels.unwrap_or_default())
+            })
+            .collect();
+        let concerned = self.policies.state_filter(|policy| {
+            places.iter().any(|(name, labels)| match &policy.0 {
+                Ok(policy) => matches(&policy.spec, name, labels),
+                Err(invalid) => invalid.may_cover(name, labels),
+            })
+        });
+        let names = concerned.iter().map(|policy| Name { namespace: None, name: audit::name_of(policy) });
+        self.policies_dirty.mark_all(names);
     }
 
     fn everything(&self) {
@@ -119,7 +142,12 @@ pub fn open(
             (Shard { namespace: namespace.clone(), gateways, dirty: Arc::default() }, writer)
         })
         .unzip();
-    let marks = Marks { shards: shards.clone(), policies: policies.clone(), policies_dirty: Arc::default() };
+    let marks = Marks {
+        shards: shards.clone(),
+        policies: policies.clone(),
+        policies_dirty: Arc::default(),
+        namespaces: namespaces.clone(),
+    };
 
     let mut watches: Vec<Watch> = vec![
         watch_policies(&client, policy_writer, stop, marks.clone()),
@@ -212,11 +240,13 @@ fn watch_gateways(
         Touched::Changed(gateway) => {
             refer(&references, gateway);
             let name = Name::of(gateway);
-            if seen.differs(name.clone(), wanted(gateway.meta())) {
+            let changed = seen.differs(name.clone(), wanted(gateway.meta()));
+            if changed {
                 shard.dirty.mark(name.clone());
             }
             if obeyed.differs(name, obeys(gateway)) {
-                marks.policies();
+                // A changed spec may have left a policy's namespaces.
+                if changed { marks.policies() } else { marks.policies_of(gateway) }
             }
         }
         Touched::Deleted(gateway) => {

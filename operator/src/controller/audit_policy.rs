@@ -1,7 +1,11 @@
 //! One policy: which namespaces and gateways it covers, and how many of those obey it. It writes nothing but
 //! status: what a policy does, it does through the gateways.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use containerssh_crds::{
     AuditPolicy, AuditPolicyStatus, Exclusion, SSHGateway,
@@ -24,7 +28,7 @@ use crate::{
         audit::{self, GuardedPolicy},
         audit_keys,
     },
-    index::Name,
+    index::{Kind, Name},
     status,
 };
 
@@ -133,17 +137,19 @@ const MAX_WAIT: Duration = Duration::from_secs(300);
 async fn gather(context: &Context, policy: &AuditPolicy, now: &Time) -> Result<Facts, Error> {
     let mut facts = Facts::default();
     let no_labels = BTreeMap::new();
-    facts.namespaces = (context.namespaces.state().iter())
+    // Once for all gateways: a thousand of them may be in ten namespaces.
+    let mut selected: HashSet<String> = (context.namespaces.state().iter())
         .filter(|namespace| {
-            matches(
-                &policy.spec,
-                &namespace.name_any(),
-                namespace.metadata.labels.as_ref().unwrap_or(&no_labels),
-            )
+            let labels = namespace.metadata.labels.as_ref().unwrap_or(&no_labels);
+            matches(&policy.spec, &namespace.name_any(), labels)
         })
-        .count();
+        .map(|namespace| namespace.name_any())
+        .collect();
+    facts.namespaces = selected.len();
+    // A namespace that does not exist yet may still be the one that a gateway names for its pods.
+    selected.extend(policy.spec.namespaces.iter().cloned());
     for gateway in context.gateways() {
-        look_at(context, policy, &gateway, now, &mut facts)?;
+        look_at(context, policy, &gateway, &selected, now, &mut facts)?;
     }
     facts.lagging.sort();
     facts.lagging.truncate(NAMED);
@@ -155,7 +161,7 @@ async fn gather(context: &Context, policy: &AuditPolicy, now: &Time) -> Result<F
     facts.exclusions =
         policy.spec.exclude.iter().filter(|exclusion| exclusion.active(now)).cloned().collect();
     for (field, secret) in audit_keys::secrets_of_policy(policy) {
-        if context.reader.secret(&context.operator_namespace, secret).await?.is_none() {
+        if !context.reader.exists(Kind::Secret, &context.operator_namespace, secret).await? {
             facts.missing.push(format!("{}/{secret} ({field})", context.operator_namespace));
         }
     }
@@ -167,13 +173,14 @@ fn look_at(
     context: &Context,
     policy: &AuditPolicy,
     gateway: &GuardedGateway,
+    selected: &HashSet<String>,
     now: &Time,
     facts: &mut Facts,
 ) -> Result<(), Error> {
     let decoded = gateway.0.as_ref().ok();
     let labels = |name: &str| context.labels_of(name);
     let name = Name::of(gateway);
-    if !audit::covers_gateway(policy, &name, decoded, labels, now) {
+    if !audit::covers_gateway(policy, &name, decoded, |namespace| selected.contains(namespace), now) {
         return Ok(());
     }
     facts.gateways += 1;

@@ -153,23 +153,21 @@ fn merged(
     })
 }
 
-/// Whether a policy covers a gateway; one that cannot be decoded is covered by its own namespace at least.
+/// Whether a policy that `selects` some namespaces covers a gateway; one that cannot be decoded is covered by its own
+/// namespace at least.
 pub fn covers_gateway(
     policy: &AuditPolicy,
     name: &Name,
     gateway: Option<&SSHGateway>,
-    labels: impl Fn(&str) -> Option<BTreeMap<String, String>>,
+    selects: impl Fn(&str) -> bool,
     now: &Time,
 ) -> bool {
     let namespace = name.namespace.as_deref().unwrap_or_default();
     if policy.spec.exclusion(namespace, &name.name, now).is_some() {
         return false;
     }
-    let pods = gateway.and_then(|gateway| gateway.spec.backend.kubernetes.namespace.clone());
-    [Some(namespace.to_owned()), pods]
-        .into_iter()
-        .flatten()
-        .any(|name| matches(&policy.spec, &name, &labels(&name).unwrap_or_default()))
+    let pods = gateway.and_then(|gateway| gateway.spec.backend.kubernetes.namespace.as_deref());
+    selects(namespace) || pods.is_some_and(selects)
 }
 
 /// Name of a policy, decoded or not.

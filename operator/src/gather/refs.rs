@@ -78,7 +78,8 @@ impl Reader {
         within(CALL_TIMEOUT, || format!("read Secret {namespace}/{name}"), api.get_opt(name)).await
     }
 
-    async fn exists(&self, kind: Kind, namespace: &str, name: &str) -> Result<bool, Error> {
+    /// Whether there is such an object.
+    pub async fn exists(&self, kind: Kind, namespace: &str, name: &str) -> Result<bool, Error> {
         let target = (kind, Name::within(namespace, name));
         if self.known.exists(&target) {
             return Ok(true);

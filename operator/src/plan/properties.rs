@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use containerssh_crds::{AuditFormat, AuditTier, Demand, SSHGateway, merge::OriginKind};
-use proptest::{prelude::*, sample::Index};
+use proptest::{prelude::*, sample::Index, strategy::ValueTree};
 use serde_json::{Value, json};
 
 use crate::{
     baseline::Fallback,
     children::Owner,
-    gather::{audit, audit::GuardedPolicy},
+    gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
-    plan::{Audit, AuditKeys, config},
+    plan::{Audit, AuditKeys, Inputs, WebhookFiles, config, hostkeys::HostKeys, plan},
     status::now,
 };
 
@@ -168,6 +168,101 @@ fn a_full_policy_is_obeyed_whatever_the_gateway_wishes() {
     let audit = resolved.unwrap().unwrap().audit(AuditKeys::default());
     assert_eq!(config::check(&audit), Ok(()));
     assert_obeyed(&tier, &audit);
+}
+
+const GATEWAY: &str = include_str!("../../../crds/tests/objects/gateway-full.yaml");
+
+/// A gateway that uses every field, with some of its values replaced; None = it cannot be decoded, which is told elsewhere.
+fn odd_gateway() -> impl Strategy<Value = Option<SSHGateway>> {
+    proptest::collection::vec((any::<Index>(), value()), 0..5).prop_map(|changes| {
+        let mut object: Value = serde_saphyr::from_str(GATEWAY).unwrap();
+        object["metadata"] = json!({"name": "dev", "namespace": "team-a", "uid": "u"});
+        // A field of the future is a finding, and would hide everything else.
+        object
+            .pointer_mut("/spec/backend/kubernetes/podTemplate/spec")
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove("fieldOfANewerCluster");
+        object
+            .pointer_mut("/spec/template/volumes/0")
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove("fieldOfANewerCluster");
+        for (index, value) in changes {
+            let mut found = Vec::new();
+            places(&object["spec"], "/spec", &mut found);
+            let place = index.get(&found);
+            *object.pointer_mut(place).unwrap() = value;
+        }
+        serde_json::from_value(object).ok()
+    })
+}
+
+fn inputs_of(gateway: SSHGateway, policy: GuardedPolicy) -> Option<Inputs> {
+    let policies = [Arc::new(policy)];
+    let fallback = Fallback::default();
+    let resolved = audit::resolve(&gateway, &owner(), &policies, |_| Some([].into()), &fallback, &now());
+    let audit = resolved.unwrap().ok()?.audit(AuditKeys::default());
+    config::check(&audit).ok()?;
+    Some(Inputs {
+        owner: owner(),
+        default_image: "gateway:1".into(),
+        operator_namespace: "containerssh".into(),
+        pod: pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec).ok()?,
+        volumes: pod_check::known_volumes(&gateway).ok()?,
+        audit,
+        host_keys: HostKeys { secret: "k".into(), files: vec!["k".into()], fingerprints: vec!["f".into()] },
+        password: WebhookFiles::default(),
+        public_key: WebhookFiles::default(),
+        gateway: Arc::new(gateway),
+    })
+}
+
+fn full_policy() -> GuardedPolicy {
+    let mut object: Value = serde_saphyr::from_str(FULL).unwrap();
+    object["spec"]["namespaces"] = json!(["team-a"]);
+    object["spec"]["enforce"]["allow"] =
+        json!({"subsystems": ["sftp"], "forwarding": ["Direct"], "modes": ["Connection"]});
+    serde_json::from_value(object).unwrap()
+}
+
+/// The property below would hold of nothing if every gateway were refused.
+#[test]
+fn a_full_gateway_gets_a_plan_under_a_full_policy() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let plans = (0..64).filter(|_| {
+        let gateway = odd_gateway().new_tree(&mut runner).unwrap().current();
+        gateway
+            .and_then(|gateway| inputs_of(gateway, full_policy()))
+            .is_some_and(|inputs| plan(&inputs).is_ok())
+    });
+    assert!(plans.count() > 8);
+}
+
+proptest! {
+    // Each renders, writes and reads a whole configuration.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_gateway_makes_the_operator_panic_or_gets_more_than_its_policy_allows(gateway in odd_gateway()) {
+        let Some(inputs) = gateway.and_then(|gateway| inputs_of(gateway, full_policy())) else { return Ok(()) };
+        let Ok(_) = plan(&inputs) else { return Ok(()) };
+        let rendered = config::render(&inputs);
+        let tier = full_policy().0.unwrap().spec.enforce.unwrap();
+        assert_obeyed(&tier, &inputs.audit);
+        prop_assert!(rendered.kubernetes.pod.subsystems.keys().all(|name| name == "sftp"));
+        let never = containerssh_config::ForwardingMode::Disable;
+        let forwarding = &rendered.security.forwarding;
+        prop_assert_eq!(forwarding.reverse_forwarding_mode, never);
+        prop_assert_eq!(forwarding.x11_forwarding_mode, never);
+        prop_assert_eq!(forwarding.agent_forwarding_mode, never);
+        // The file that the gateway reads says the same.
+        let text = rendered.to_yaml().unwrap();
+        let read = containerssh_config::Config::parse(&text, "config", containerssh_config::Syntax::Yaml);
+        prop_assert_eq!(read.map_err(|error| error.to_string()), Ok(rendered));
+    }
 }
 
 proptest! {

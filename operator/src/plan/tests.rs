@@ -341,7 +341,8 @@ fn an_exclusion_lifts_a_policy_until_it_expires() {
     assert_eq!((after.merged.policy().as_str(), after.exclusions.len()), ("evidence", 0));
     let covers = |name: &str, now: &str| {
         let policy = policies[0].0.as_ref().unwrap();
-        audit::covers_gateway(policy, &Name::within("team-a", name), None, |_| None, &at(now))
+        let selects = |namespace: &str| containerssh_crds::matches(&policy.spec, namespace, &[].into());
+        audit::covers_gateway(policy, &Name::within("team-a", name), None, selects, &at(now))
     };
     assert!(!covers("dev", "2029-01-01T00:00:00Z") && covers("dev", "2031-01-01T00:00:00Z"));
     assert!(covers("other", "2029-01-01T00:00:00Z"), "the exclusion names one gateway");
