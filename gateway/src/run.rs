@@ -224,6 +224,7 @@ impl Assemble for Parts {
             Services { recorder: self.recorder(config)?, authenticator, backend: Arc::new(backend.clone()) };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
+        self.backend.activate();
         self.events.apply(&targets);
         self.log.set_level(config.log.level);
         self.metrics.set_policy(&snapshot.policy_hash);

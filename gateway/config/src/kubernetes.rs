@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
+use crate::models::{PodMode, WarmPool};
 use crate::parse::Problems;
-use crate::value::keyword::keyword_enum;
 use crate::value::{PemOrFile, Secret, duration};
 
 /// `kubernetes`
@@ -103,25 +103,12 @@ impl Connection {
     }
 }
 
-keyword_enum! {
-    /// `kubernetes.pod.mode`
-    #[derive(Default)]
-    pub enum PodMode {
-        /// One pod per SSH connection; sessions run in it.
-        #[default]
-        Connection = "connection",
-    }
-    refused {
-        "session" => "is not supported by this version: use \"connection\"",
-        "persistent" => "is not supported by this version: use \"connection\"",
-    }
-}
-
 /// `kubernetes.pod`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Pod {
-    /// The pod's metadata. The name always derives from the connection id; the namespace is `default` unless given.
+    /// The pod's metadata. The name derives from the connection id, except in mode `persistent`; the namespace is
+    /// `default` unless given.
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// The pod's specification, whole.
@@ -130,6 +117,16 @@ pub struct Pod {
     pub console_container_number: usize,
     /// What a pod belongs to.
     pub mode: PodMode,
+    /// Mode `persistent`: a pod that is not there is made, and stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub create_missing_pods: bool,
+    /// Mode `persistent` with `createMissingPods`: a pod that the gateway made and that nobody has used for so long is
+    /// removed. 0 for never.
+    #[serde(with = "duration", skip_serializing_if = "Duration::is_zero")]
+    pub idle_timeout: Duration,
+    /// Pods that wait for connections.
+    #[serde(skip_serializing_if = "WarmPool::is_default")]
+    pub warm_pool: WarmPool,
     /// Command of the console container: lives until it is told to end.
     pub idle_command: Vec<String>,
     /// Command of a shell request.
@@ -142,7 +139,8 @@ pub struct Pod {
     pub expose_auth_metadata_as_labels: BTreeMap<String, String>,
     /// Metadata of authentication that becomes annotations: key to name.
     pub expose_auth_metadata_as_annotations: BTreeMap<String, String>,
-    /// The pod ends by itself after this time, whatever happens to the gateway. 0 for never.
+    /// The pod ends by itself after this time, whatever happens to the gateway. 0 for never. Not for pods of mode
+    /// `persistent`, which stay.
     #[serde(with = "duration")]
     pub deadline: Duration,
     /// Whether to do without ContainerSSH's guest agent. Only `true`: this version needs none.
@@ -190,6 +188,9 @@ impl Default for Pod {
             },
             console_container_number: 0,
             mode: PodMode::default(),
+            create_missing_pods: false,
+            idle_timeout: Duration::ZERO,
+            warm_pool: WarmPool::default(),
             idle_command: shell(IDLE_SCRIPT),
             shell_command: shell(SHELL_SCRIPT),
             subsystems: BTreeMap::from([("sftp".to_owned(), "/usr/lib/openssh/sftp-server".to_owned())]),
@@ -310,9 +311,6 @@ impl Pod {
         if self.metadata.namespace.as_deref().is_none_or(str::is_empty) {
             wrong("metadata.namespace", "is missing: pods need a namespace".to_owned());
         }
-        if self.metadata.name.is_some() {
-            wrong("metadata.name", "must not be set: each connection's pod has a name of its own".to_owned());
-        }
         if self.spec.containers.is_empty() {
             wrong("spec.containers", "must have at least one container".to_owned());
         }
@@ -329,15 +327,19 @@ impl Pod {
             }
         }
         let count = self.spec.containers.len();
-        if count > 0 && self.console_container_number >= count {
+        // A pod that is there already has containers of its own.
+        if count > 0 && self.creates_pods() && self.console_container_number >= count {
             let number = self.console_container_number;
             wrong(
                 "consoleContainerNumber",
                 format!("is {number}, but spec.containers has {count}, counted from 0"),
             );
         }
-        for (name, command) in [("idleCommand", &self.idle_command), ("shellCommand", &self.shell_command)] {
-            if command.first().is_none_or(String::is_empty) {
+        for (name, command, needed) in [
+            ("idleCommand", &self.idle_command, self.creates_pods()),
+            ("shellCommand", &self.shell_command, true),
+        ] {
+            if needed && command.first().is_none_or(String::is_empty) {
                 wrong(name, "must not be empty".to_owned());
             }
         }
@@ -349,23 +351,12 @@ impl Pod {
                 );
             }
         }
-        let exposed = [
-            ("exposeAuthMetadataAsEnv", &self.expose_auth_metadata_as_env),
-            ("exposeAuthMetadataAsLabels", &self.expose_auth_metadata_as_labels),
-            ("exposeAuthMetadataAsAnnotations", &self.expose_auth_metadata_as_annotations),
-        ];
-        for (list, names) in exposed {
-            for (key, name) in names {
-                if name.is_empty() {
-                    wrong(&format!("{list}.{key}"), "must not be empty".to_owned());
-                }
-            }
-        }
         if !self.disable_agent {
             wrong("disableAgent", "must be true: this version has no guest agent and needs none".to_owned());
         }
         if !self.deadline.is_zero() && self.deadline < Duration::from_secs(1) {
             wrong("deadline", "must be at least 1s, or 0 for none".to_owned());
         }
+        self.check_model(problems);
     }
 }

@@ -19,6 +19,7 @@ mod auth;
 mod config;
 mod kubernetes;
 mod log;
+mod models;
 mod parse;
 mod security;
 mod servers;
@@ -34,8 +35,9 @@ pub use audit::{
 };
 pub use auth::{Auth, AuthMethod, AuthorizedKeys, PasswordAuth, PublicKeyAuth, TlsVersion, Webhook};
 pub use config::{BackendKind, Config};
-pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
+pub use kubernetes::{Connection, Kubernetes, Pod, Timeouts};
 pub use log::{Log, LogDestination};
+pub use models::{PodMode, USERNAME_PLACEHOLDER, WarmPool};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax};
 pub use security::{
     CommandRule, Forwarding, ForwardingMode, ListRule, Security, SecurityMode, SwitchRule,

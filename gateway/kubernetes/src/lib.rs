@@ -29,10 +29,14 @@ mod guest;
 mod identity;
 mod limit;
 mod metrics;
+mod persistent;
 mod pod;
+mod pool;
+mod session;
 mod settings;
 mod shim;
 mod signal;
+mod start;
 mod sweep;
 #[cfg(test)]
 mod testing;

@@ -130,17 +130,19 @@ fn environment_reaches_every_container_unexpanded_and_replaces_the_templates() {
 }
 
 #[test]
-fn metadata_shows_on_the_pod_only_where_it_is_mapped() {
+fn metadata_shows_on_the_pod_only_where_it_is_mapped_and_not_sensitive() {
     let settings = settings(&json!({
-        "exposeAuthMetadataAsLabels": {"team": "example.com/team", "odd": "example.com/odd", "id": "containerssh.io/gateway"},
-        "exposeAuthMetadataAsAnnotations": {"mail": "example.com/mail"},
+        "exposeAuthMetadataAsLabels": {"team": "example.com/team", "odd": "example.com/odd", "id": "containerssh.io/gateway",
+            "token": "example.com/token"},
+        "exposeAuthMetadataAsAnnotations": {"mail": "example.com/mail", "token": "example.com/token"},
     }));
     let mut connection = connection();
     for (key, text, sensitive) in [
         ("team", "red & blue", false),
         ("odd", "猫", false),
-        ("mail", "a@b", true),
+        ("mail", "a@b", false),
         ("secret", "s3cret", true),
+        ("token", "s3cret", true),
         ("id", "forged", false),
     ] {
         connection.metadata.insert(key.to_owned(), value(text, sensitive));
