@@ -36,9 +36,9 @@ pub use duration::{DurationError, Span};
 pub use gateway::{
     Authentication, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, ConnectionLimits, ConnectionMode,
     Drain, ExcludedFrom, ExternalTrafficPolicy, GatewaySpool, KeepAlive, KubernetesBackend, Log, LogFormat,
-    LogLevel, NetworkPolicySwitch, PasswordAuthentication, PodSpecDocument, PodTemplate,
+    LogLevel, NetworkPolicySwitch, PasswordAuthentication, PersistentPods, PodSpecDocument, PodTemplate,
     PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus,
-    Service, ServiceType, Ssh, StatusAudit, TemplateMetadata, Timeouts, Webhook, WorkloadTemplate,
+    Service, ServiceType, Ssh, StatusAudit, TemplateMetadata, Timeouts, WarmPool, Webhook, WorkloadTemplate,
     namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};

@@ -10,11 +10,13 @@
 
 pub mod bytes;
 pub mod cluster;
+pub mod cut;
 pub mod environment;
 pub mod fixture;
 pub mod gateway;
 pub mod minio;
 pub mod policy;
+pub mod process;
 pub mod record;
 pub mod s3;
 pub mod ssh;

@@ -15,8 +15,8 @@ pub use self::{
         Authentication, AuthorizedKeysSource, PasswordAuthentication, PublicKeyAuthentication, Webhook,
     },
     backend::{
-        Backend, CONSENT_ANNOTATION, ConnectionMode, KubernetesBackend, PodSpecDocument, PodTemplate,
-        Timeouts, namespace_consents,
+        Backend, CONSENT_ANNOTATION, ConnectionMode, KubernetesBackend, PersistentPods, PodSpecDocument,
+        PodTemplate, Timeouts, WarmPool, namespace_consents,
     },
     ssh::{ConnectionLimits, KeepAlive, Ssh},
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},

@@ -8,9 +8,11 @@ mod connect;
 mod encoder;
 mod memory;
 mod reader;
+mod sshd;
 mod stage;
 mod terminal;
 mod transfer;
+mod warm;
 
 use anyhow::{Result, bail};
 
@@ -39,7 +41,7 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "encoder",
     "encoder-text",
     "decoder",
@@ -48,6 +50,8 @@ const NAMES: [&str; 9] = [
     "exec-up",
     "record-cost",
     "cold-connect",
+    "warm-connect-p50",
+    "warm-connect-p99",
     "idle-memory",
 ];
 const ON_CLUSTER: usize = 4;
@@ -103,6 +107,10 @@ async fn on_cluster(wants: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wants("cold-connect") {
         connect::cold(&stage).await?.print();
+    }
+    if wants("warm-connect-p50") || wants("warm-connect-p99") {
+        let figures = warm::connect().await?;
+        figures.iter().filter(|figure| wants(figure.name)).for_each(Figure::print);
     }
     if wants("idle-memory") {
         memory::idle(&stage).await?.print();

@@ -4,11 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use containerssh_e2e::ssh::Key;
 use containerssh_e2e::{Login, wait};
 use tokio::process::{Child, Command};
 
 use crate::Figure;
+use crate::sshd::Sshd;
 use crate::stage::Stage;
 
 const CONNECTIONS: usize = 200;
@@ -64,44 +64,10 @@ async fn gateway_memory(stage: &Stage) -> Result<f64> {
 
 /// The same number of connections to Debian's sshd: the sum of its processes' proportional set sizes, per connection. kB.
 async fn sshd_memory() -> Result<f64> {
-    let directory = tempfile::tempdir()?;
-    let host = Key::generate().await?;
-    let user = Key::generate().await?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let keys = directory.path().join("keys");
-    std::fs::write(&keys, &user.public)?;
-    std::fs::create_dir_all("/run/sshd")?;
-    let mut command = Command::new("/usr/sbin/sshd");
-    command.arg("-D").args(["-f", "/dev/null", "-h"]).arg(host.path());
-    for option in [
-        format!("Port={port}"),
-        "ListenAddress=127.0.0.1".into(),
-        format!("AuthorizedKeysFile={}", keys.display()),
-        "StrictModes=no".into(),
-        "PermitRootLogin=yes".into(),
-        "UsePAM=no".into(),
-        format!("MaxStartups={CONNECTIONS}"),
-        "PidFile=none".into(),
-    ] {
-        command.args(["-o", &option]);
-    }
-    let server = command.kill_on_drop(true).stderr(Stdio::null()).spawn()?;
-    let pid = server.id().context("sshd's process id")?;
-    let login = Login {
-        host: "127.0.0.1".into(),
-        port,
-        user: "root".into(),
-        identity: Some(user.path()),
-        password: None,
-        options: Vec::new(),
-    };
-    wait::until("sshd to answer", Duration::from_secs(20), || async {
-        login.run("true").await?.expect_code(0).map(drop)
-    })
-    .await?;
-    let clients = connect(&login)?;
+    let sshd = Sshd::start(CONNECTIONS).await?;
+    let clients = connect(&sshd.login)?;
     let total = wait::until("all sessions of sshd", Duration::from_secs(120), || async {
-        let children = descendants(pid)?;
+        let children = descendants(sshd.pid)?;
         // Privilege separation keeps one process for root's sessions.
         ensure!(children.len() >= CONNECTIONS, "{} processes", children.len());
         children.iter().map(|child| proportional(*child)).sum::<Result<f64>>()
