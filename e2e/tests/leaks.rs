@@ -72,7 +72,8 @@ async fn end_badly(process: &Process, number: usize) -> Result<()> {
         }
         _ => {
             let target = SocketAddr::from(([127, 0, 0, 1], login.port));
-            let (port, ended) = cut::after(target, CUTS[number / 3 % CUTS.len()]).await?;
+            let (port, ended) =
+                cut::after(target, *CUTS.get(number / 3 % CUTS.len()).context("one of them")?).await?;
             let cut_short = Login { port, ..login };
             let finished = cut_short
                 .run_with_input("cat >/dev/null", Stdio::from(std::fs::File::open("/dev/zero")?))

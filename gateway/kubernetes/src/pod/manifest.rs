@@ -46,8 +46,8 @@ pub(crate) fn build(settings: &Settings, identity: &Identity, connection: &Conne
     }
 }
 
-/// The template's metadata with `labels` and `annotations`, which come last: no template and no webhook can hide a pod
-/// from its gateway's sweep.
+/// The template's metadata with `labels` and `annotations`. What begins like ours is ours to say: no template and no webhook
+/// can hide a pod from its gateway's sweep.
 pub(super) fn metadata(
     settings: &Settings,
     labels: BTreeMap<String, String>,
@@ -56,6 +56,7 @@ pub(super) fn metadata(
     let template = settings.metadata.clone();
     let with = |own: Option<BTreeMap<String, String>>, more| {
         let mut all = own.unwrap_or_default();
+        all.retain(|name, _| !name.starts_with(meta::OURS));
         all.extend(more);
         (!all.is_empty()).then_some(all)
     };

@@ -63,6 +63,8 @@ struct State {
     next: u64,
     failures: u32,
     failed_at: Option<Instant>,
+    /// The process ends: nothing is begun any more.
+    closed: bool,
 }
 
 /// What the pool shall be.
@@ -102,6 +104,9 @@ impl Pool {
         let wanted = target.is_some();
         {
             let mut state = self.shared.lock();
+            if state.closed {
+                return;
+            }
             let same = match (&state.target, &target) {
                 (Some(old), Some(new)) => old.key == new.key,
                 (old, new) => old.is_none() && new.is_none(),
@@ -121,11 +126,9 @@ impl Pool {
 
     /// Gives all pods up, for the end of the process.
     pub(crate) fn close(&self) {
-        // The keeper first, or it would begin anew.
-        drop(self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take());
         let pods = {
             let mut state = self.shared.lock();
-            state.target = None;
+            (state.target, state.closed) = (None, true);
             std::mem::take(&mut state.pods)
         };
         // Their leases end, outside the lock.

@@ -59,7 +59,8 @@ fn what_the_template_says_is_kept() {
     let settings = settings(&json!({
         "metadata": {
             "namespace": "guests", "generateName": "box-",
-            "labels": {"team": "a", "containerssh_connection_id": "forged", "containerssh.io/gateway-run": "forged"},
+            "labels": {"team": "a", "containerssh_connection_id": "forged", "containerssh.io/gateway-run": "forged",
+                "containerssh.io/mode": "persistent"},
             "annotations": {"note": "n"},
         },
         "spec": {
@@ -77,6 +78,7 @@ fn what_the_template_says_is_kept() {
     assert_eq!(labels["team"], "a");
     assert_eq!(labels[meta::CONNECTION_ID], connection().connection_id);
     assert_eq!(labels[meta::GATEWAY_RUN], "00000000000000aa");
+    assert!(!labels.contains_key(meta::MODE), "the sweep would let it be");
     assert_eq!(pod.metadata.annotations.unwrap()["note"], "n");
     assert!(pod.metadata.name.unwrap().starts_with("box-0123"));
     assert_eq!(pod.metadata.generate_name, None);
