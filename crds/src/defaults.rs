@@ -25,6 +25,8 @@ pub const SESSIONS_PER_CONNECTION: i32 = 64;
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Age at which a guest pod is ended whatever happens (a week).
 pub const POD_DEADLINE: Duration = Duration::from_secs(168 * 3600);
+/// Age at which a pod of the warm pool is replaced.
+pub const WARM_POD_AGE: Duration = Duration::from_secs(3600);
 /// How long a guest pod may take to start.
 pub const POD_START: Duration = Duration::from_secs(60);
 /// How long a guest pod may take to stop.

@@ -38,10 +38,10 @@ pub use gateway::{
     AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, CommandRule, ConnectionLimits, ConnectionMode,
     DisruptionBudget, Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount,
     GatewaySpool, KeepAlive, KubernetesBackend, ListRule, Log, LogFormat, LogLevel, NetworkPolicySwitch,
-    PasswordAuthentication, Penalties, PodSpecDocument, PodTemplate, ProxyProtocol, PublicKeyAuthentication,
-    PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Security, SecurityMode, Service,
-    ServiceType, Ssh, StatusAudit, SwitchRule, TemplateMetadata, Timeouts, VolumeDocument, Webhook,
-    WorkloadTemplate, namespace_consents,
+    PasswordAuthentication, Penalties, PersistentPods, PodSpecDocument, PodTemplate, ProxyProtocol,
+    PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus,
+    Security, SecurityMode, Service, ServiceType, Ssh, StatusAudit, SwitchRule, TemplateMetadata, Timeouts,
+    VolumeDocument, WarmPool, Webhook, WorkloadTemplate, namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{

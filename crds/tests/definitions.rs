@@ -228,6 +228,7 @@ fn the_full_examples_use_every_field() {
         "env.deny",
         "signal.deny",
         "security.subsystem.allow",
+        "kubernetes.persistent",
     ];
     found.retain(|path| !alternatives.iter().any(|alternative| path.ends_with(alternative)));
     assert_eq!(found, Vec::<String>::new());

@@ -10,12 +10,14 @@
 
 pub mod bytes;
 pub mod cluster;
+pub mod cut;
 pub mod environment;
 pub mod fixture;
 pub mod gateway;
 pub mod minio;
 pub mod operator;
 pub mod policy;
+pub mod process;
 pub mod python;
 pub mod record;
 pub mod s3;

@@ -52,6 +52,14 @@ impl Backends {
         })
     }
 
+    /// These settings are in force: a warm pool follows them from now on.
+    pub(crate) fn activate(&self) {
+        match self {
+            Self::Kubernetes(backend) => backend.activate(),
+            Self::Local(_) => {}
+        }
+    }
+
     fn kind(&self) -> BackendKind {
         match self {
             Self::Kubernetes(_) => BackendKind::Kubernetes,

@@ -241,6 +241,7 @@ impl Assemble for Parts {
         let services = Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
+        self.backend.activate();
         self.events.apply(&targets);
         self.log.set_level(config.log.level);
         self.metrics.set_policy(&snapshot.policy_hash);

@@ -77,10 +77,10 @@ are marked.
   resources: [configmaps]
   verbs: [get, list, watch]
 # Its pods: the operator lists them and has the API server check pod templates by a dry run of create; gateways
-# (handed on) start, watch and end users' pods.
+# (handed on) start, watch and end users' pods, and note on those of a warm pool or of mode Persistent whose they are.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Handed on: sessions run by exec. Up to Kubernetes 1.34 that takes get, from 1.35 on create.
 - apiGroups: [""]
   resources: [pods/exec]

@@ -43,6 +43,10 @@ pub struct Backend {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.consoleContainer) || self.podTemplate.spec.containers.exists(c, c.name == self.consoleContainer)")
     .message("consoleContainer must name one of podTemplate.spec.containers"))]
+#[x_kube(validation = Rule::new("(has(self.mode) && self.mode == 'Persistent') == has(self.persistent)")
+    .message("mode Persistent needs persistent, and no other mode may have it"))]
+#[x_kube(validation = Rule::new("!has(self.warmPool) || !has(self.persistent)")
+    .message("mode Persistent has no warmPool: its pods are used again"))]
 pub struct KubernetesBackend {
     /// Namespace of the pods. One other than the gateway's own must consent: its annotation
     /// containerssh.io/allow-gateways-from lists the gateway's namespace. Default: the gateway's own.
@@ -51,9 +55,18 @@ pub struct KubernetesBackend {
     pub namespace: Option<String>,
 
     /// What gets a pod. Connection: one for each SSH connection; all its sessions run in it, and it goes
-    /// with it. Default: Connection.
+    /// with it. Session: one for each session of a connection. Persistent: a pod that is there already, or
+    /// that stays; see persistent. Default: Connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<ConnectionMode>,
+
+    /// Mode Persistent: which pod, and for how long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent: Option<PersistentPods>,
+
+    /// Pods that are started before anybody asks for one. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPool>,
 
     /// The pod that each connection gets.
     pub pod_template: PodTemplate,
@@ -105,6 +118,10 @@ choice! {
         /// Each SSH connection.
         #[default]
         Connection,
+        /// Each session of a connection.
+        Session,
+        /// Nothing: connections share what is there.
+        Persistent,
     }
 }
 
@@ -154,6 +171,47 @@ choice! {
         /// Through the API server.
         Exec,
     }
+}
+
+/// Pods that outlive connections.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.idleTimeout) || (has(self.createMissing) && self.createMissing)")
+    .message("idleTimeout needs createMissing: only pods that the gateway made are removed"))]
+pub struct PersistentPods {
+    /// Name of the pod. {username} in it stands for the user: a pod for each. Pods that are found by a
+    /// user's name must bear the label containerssh.io/mode: persistent, as those that the gateway makes do.
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(
+            pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?|([a-z0-9][-a-z0-9]*)?\{username\}([-a-z0-9]*[a-z0-9])?)$"
+        )
+    )]
+    pub pod_name: String,
+
+    /// Whether a pod that is not there is made from podTemplate. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_missing: Option<bool>,
+
+    /// A pod that the gateway made and that nobody has used for so long is removed; 0s for never. Default: 0s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) == duration('0s') || duration(self) >= duration('1m')").message("must be at least 1m, or 0s for never"))]
+    pub idle_timeout: Option<Span>,
+}
+
+/// Pods that wait for connections.
+#[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmPool {
+    /// How many each gateway pod keeps ready, so that a login need not wait for a pod to start. Each is used
+    /// once. kubectl get pods -l containerssh.io/pool=warm shows them.
+    #[schemars(range(min = 0, max = 1000))]
+    pub size: i32,
+
+    /// A pod that has waited for so long is replaced. Default: 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("must be at least 1m"))]
+    pub max_age: Option<Span>,
 }
 
 /// A pod template.

@@ -17,7 +17,8 @@ pub use self::{
     },
     backend::{
         Agent, AgentInjection, AgentTransport, Backend, CONSENT_ANNOTATION, ConnectionMode,
-        KubernetesBackend, PodSpecDocument, PodTemplate, Timeouts, namespace_consents,
+        KubernetesBackend, PersistentPods, PodSpecDocument, PodTemplate, Timeouts, WarmPool,
+        namespace_consents,
     },
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
     ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},

@@ -106,7 +106,10 @@ fn allow() -> impl Strategy<Value = Allow> {
     (
         option::of(subsequence(vec!["a", "b", "c"], 0..=3)),
         option::of(subsequence(forwarding, 0..=3)),
-        option::of(subsequence(vec![ConnectionMode::Connection], 0..=1)),
+        option::of(subsequence(
+            vec![ConnectionMode::Connection, ConnectionMode::Session, ConnectionMode::Persistent],
+            0..=3,
+        )),
     )
         .prop_map(|(subsystems, forwarding, modes)| Allow {
             subsystems: subsystems.map(|names| names.into_iter().map(str::to_owned).collect()),

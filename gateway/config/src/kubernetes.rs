@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{self, Agent, AgentInjection};
+use crate::models::{PodMode, WarmPool};
 use crate::parse::Problems;
-use crate::value::keyword::keyword_enum;
 use crate::value::{PemOrFile, Secret, duration};
 
 /// `kubernetes`
@@ -105,25 +105,12 @@ impl Connection {
     }
 }
 
-keyword_enum! {
-    /// `kubernetes.pod.mode`
-    #[derive(Default)]
-    pub enum PodMode {
-        /// One pod per SSH connection; sessions run in it.
-        #[default]
-        Connection = "connection",
-    }
-    refused {
-        "session" => "is not supported by this version: use \"connection\"",
-        "persistent" => "is not supported by this version: use \"connection\"",
-    }
-}
-
 /// `kubernetes.pod`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Pod {
-    /// The pod's metadata. The name always derives from the connection id; the namespace is `default` unless given.
+    /// The pod's metadata. The name derives from the connection id, except in mode `persistent`; the namespace is
+    /// `default` unless given.
     #[schemars(with = "crate::schema::ObjectMeta")]
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
@@ -134,6 +121,17 @@ pub struct Pod {
     pub console_container_number: usize,
     /// What a pod belongs to.
     pub mode: PodMode,
+    /// Mode `persistent`: a pod that is not there is made, and stays.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub create_missing_pods: bool,
+    /// Mode `persistent` with `createMissingPods`: a pod that the gateway made and that nobody has used for so long is
+    /// removed. 0 for never.
+    #[schemars(with = "crate::schema::Duration")]
+    #[serde(with = "duration", skip_serializing_if = "Duration::is_zero")]
+    pub idle_timeout: Duration,
+    /// Pods that wait for connections.
+    #[serde(skip_serializing_if = "WarmPool::is_default")]
+    pub warm_pool: WarmPool,
     /// Command of the console container: lives until it is told to end.
     pub idle_command: Vec<String>,
     /// Command of a shell request.
@@ -146,7 +144,8 @@ pub struct Pod {
     pub expose_auth_metadata_as_labels: BTreeMap<String, String>,
     /// Metadata of authentication that becomes annotations: key to name.
     pub expose_auth_metadata_as_annotations: BTreeMap<String, String>,
-    /// The pod ends by itself after this time, whatever happens to the gateway. 0 for never.
+    /// The pod ends by itself after this time, whatever happens to the gateway. 0 for never. Not for pods of mode
+    /// `persistent`, which stay.
     #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub deadline: Duration,
@@ -205,6 +204,9 @@ impl Default for Pod {
             },
             console_container_number: 0,
             mode: PodMode::default(),
+            create_missing_pods: false,
+            idle_timeout: Duration::ZERO,
+            warm_pool: WarmPool::default(),
             idle_command: shell(IDLE_SCRIPT),
             shell_command: shell(SHELL_SCRIPT),
             subsystems: BTreeMap::from([("sftp".to_owned(), "/usr/lib/openssh/sftp-server".to_owned())]),
@@ -333,9 +335,6 @@ impl Pod {
         if self.metadata.namespace.as_deref().is_none_or(str::is_empty) {
             wrong("metadata.namespace", "is missing: pods need a namespace".to_owned());
         }
-        if self.metadata.name.is_some() {
-            wrong("metadata.name", "must not be set: each connection's pod has a name of its own".to_owned());
-        }
         if self.spec.containers.is_empty() {
             wrong("spec.containers", "must have at least one container".to_owned());
         }
@@ -352,15 +351,19 @@ impl Pod {
             }
         }
         let count = self.spec.containers.len();
-        if count > 0 && self.console_container_number >= count {
+        // A pod that is there already has containers of its own.
+        if count > 0 && self.creates_pods() && self.console_container_number >= count {
             let number = self.console_container_number;
             wrong(
                 "consoleContainerNumber",
                 format!("is {number}, but spec.containers has {count}, counted from 0"),
             );
         }
-        for (name, command) in [("idleCommand", &self.idle_command), ("shellCommand", &self.shell_command)] {
-            if command.first().is_none_or(String::is_empty) {
+        for (name, command, needed) in [
+            ("idleCommand", &self.idle_command, self.creates_pods()),
+            ("shellCommand", &self.shell_command, true),
+        ] {
+            if needed && command.first().is_none_or(String::is_empty) {
                 wrong(name, "must not be empty".to_owned());
             }
         }
@@ -372,18 +375,6 @@ impl Pod {
                 );
             }
         }
-        let exposed = [
-            ("exposeAuthMetadataAsEnv", &self.expose_auth_metadata_as_env),
-            ("exposeAuthMetadataAsLabels", &self.expose_auth_metadata_as_labels),
-            ("exposeAuthMetadataAsAnnotations", &self.expose_auth_metadata_as_annotations),
-        ];
-        for (list, names) in exposed {
-            for (key, name) in names {
-                if name.is_empty() {
-                    wrong(&format!("{list}.{key}"), "must not be empty".to_owned());
-                }
-            }
-        }
         if self.disable_agent && !self.agent.is_default() {
             wrong("agent", "has no effect: set disableAgent to false".to_owned());
         }
@@ -393,11 +384,16 @@ impl Pod {
                 "is missing: the agent's image, or agent.injection \"image\" if the pod's own image has it";
             wrong("agent.image", how.to_owned());
         }
+        if !self.disable_agent && self.agent.injection == AgentInjection::Auto && !self.creates_pods() {
+            let how = "must be \"image\": the gateway makes no pods, so it cannot put an agent into them";
+            wrong("agent.injection", how.to_owned());
+        }
         if !self.agent_path.starts_with('/') {
             wrong("agentPath", "must be an absolute path".to_owned());
         }
         if !self.deadline.is_zero() && self.deadline < Duration::from_secs(1) {
             wrong("deadline", "must be at least 1s, or 0 for none".to_owned());
         }
+        self.check_model(problems);
     }
 }

@@ -24,6 +24,7 @@ mod http;
 mod kubernetes;
 mod local;
 mod log;
+mod models;
 mod overlay;
 mod parse;
 mod reference_doc;
@@ -47,9 +48,10 @@ pub use auth::{
 };
 pub use config::{BackendKind, Config};
 pub use http::{CipherSuite, ConfigServer, Curve, TlsVersion, Webhook};
-pub use kubernetes::{Connection, Kubernetes, Pod, PodMode, Timeouts};
+pub use kubernetes::{Connection, Kubernetes, Pod, Timeouts};
 pub use local::{Local, RunAs};
 pub use log::{Log, LogDestination};
+pub use models::{PodMode, USERNAME_PLACEHOLDER, WarmPool};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax, Warning};
 pub use reference_doc::markdown as reference_markdown;
 pub use security::{

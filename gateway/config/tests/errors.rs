@@ -287,7 +287,49 @@ fn broken_rules_are_named_with_their_lines() {
         ),
         (pod("    idleCommand: []\n"), "kubernetes.pod.idleCommand (must not be empty)"),
         (pod("    subsystems: {sftp: ''}\n"), "kubernetes.pod.subsystems.sftp (must not be empty"),
-        (pod("    mode: session\n"), "kubernetes.pod.mode (\"session\" is not supported by this version"),
+        (pod("    mode: shared\n"), "kubernetes.pod.mode (\"shared\" is not one of"),
+        (
+            pod("    mode: session\n    spec: {restartPolicy: Always, containers: [{name: x, image: y}]}\n"),
+            "kubernetes.pod.spec.restartPolicy (must be \"Never\"",
+        ),
+        (pod("    mode: persistent\n"), "kubernetes.pod.metadata.name (is missing: mode"),
+        (
+            pod("    mode: persistent\n    metadata: {name: Dev}\n"),
+            "kubernetes.pod.metadata.name (must be of lowercase",
+        ),
+        (
+            pod("    mode: persistent\n    metadata: {name: a}\n    idleTimeout: 1h\n"),
+            "kubernetes.pod.idleTimeout (needs createMissingPods",
+        ),
+        (
+            pod(
+                "    mode: persistent\n    metadata: {name: a}\n    createMissingPods: true\n    idleTimeout: 1s\n",
+            ),
+            "kubernetes.pod.idleTimeout (must be at least 1m",
+        ),
+        (
+            pod("    mode: persistent\n    metadata: {name: a}\n    warmPool: {size: 1}\n"),
+            "kubernetes.pod.warmPool.size (must be 0 in mode",
+        ),
+        (
+            pod(
+                "    mode: persistent\n    metadata: {name: a}\n    createMissingPods: true\n    idleCommand: []\n",
+            ),
+            "kubernetes.pod.idleCommand (must not be empty)",
+        ),
+        (pod("    createMissingPods: true\n"), "kubernetes.pod.createMissingPods (has an effect in mode"),
+        (pod("    idleTimeout: 1h\n"), "kubernetes.pod.idleTimeout (has an effect in mode"),
+        (pod("    warmPool: {size: 1001}\n"), "kubernetes.pod.warmPool.size (must be at most 1000)"),
+        (pod("    warmPool: {maxAge: 1s}\n"), "kubernetes.pod.warmPool.maxAge (must be at least 1m)"),
+        (pod("    warmPool: {count: 1}\n"), "kubernetes.pod.warmPool.count"),
+        (
+            pod("    exposeAuthMetadataAsLabels: {TEAM: 'my team'}\n"),
+            "kubernetes.pod.exposeAuthMetadataAsLabels.TEAM (\"my team\" is not a name",
+        ),
+        (
+            pod("    exposeAuthMetadataAsEnv: {TEAM: 'a=b'}\n"),
+            "kubernetes.pod.exposeAuthMetadataAsEnv.TEAM (\"a=b\" is not a name",
+        ),
         (pod("    disableAgent: false\n"), "kubernetes.pod.agent.image (is missing"),
         (
             pod("    agent: {transport: exec}\n"),

@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use containerssh_config::{
-    ByteSize, Cipher, Config, ForwardingMode, LogFormat, LogLevel, OnFailure, OnFull, PemOrFile, Syntax,
+    ByteSize, Cipher, Config, ForwardingMode, LogFormat, LogLevel, OnFailure, OnFull, PemOrFile, PodMode,
+    Syntax, WarmPool,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -324,7 +325,8 @@ fn configs() -> impl Strategy<Value = Config> {
             config.ssh.limits.per_source = number;
             config.session.max_duration = Duration::from_nanos(nanos[0]);
             config.drain.timeout = Duration::from_nanos(nanos[1]);
-            config.kubernetes.pod.expose_auth_metadata_as_env = words.clone();
+            config.kubernetes.pod.expose_auth_metadata_as_env =
+                words.keys().map(|word| (format!("{word} of"), word.clone())).collect();
             config.kubernetes.pod.metadata.annotations = Some(words);
             config.kubernetes.pod.idle_command = vec!["sh".into(), odd];
             config.audit.policy.hash = text;
@@ -372,4 +374,26 @@ audit: {intercept: {forwarding: true}}
     for key in ["motd", "perUser", "proxyProtocol", "agentForwardingMode"] {
         assert!(!default.contains(key), "{key}");
     }
+}
+
+#[test]
+fn the_models_of_execution_are_taken_over() {
+    let persistent = with(
+        "kubernetes: {pod: {mode: persistent, metadata: {name: 'dev-{username}'}, createMissingPods: true, idleTimeout: 8h}}\n",
+    );
+    let pod = &persistent.kubernetes.pod;
+    assert_eq!(pod.mode, PodMode::Persistent);
+    assert!(pod.create_missing_pods && pod.creates_pods());
+    assert_eq!(pod.idle_timeout, Duration::from_secs(8 * 3600));
+    // A pod that is there already brings its own containers and command.
+    let attached = with(
+        "kubernetes: {pod: {mode: persistent, metadata: {name: box}, consoleContainerNumber: 3, idleCommand: []}}\n",
+    );
+    assert!(!attached.kubernetes.pod.creates_pods());
+    let session = with(
+        "kubernetes: {pod: {mode: session, spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}\n",
+    );
+    assert_eq!(session.kubernetes.pod.mode, PodMode::Session);
+    let pool = with("kubernetes: {pod: {warmPool: {size: 3}}}\n").kubernetes.pod.warm_pool;
+    assert_eq!(pool, WarmPool { size: 3, max_age: Duration::from_secs(3600) });
 }

@@ -93,6 +93,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let _log = containerssh_log::init(&containerssh_log::LogSettings::default())?;
     let backend = KubernetesBackend::start(&config, identity, &mut Default::default()).await?;
+    backend.activate();
 
     let (sender, mut shown) = progress();
     tokio::spawn(async move {

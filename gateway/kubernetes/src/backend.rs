@@ -4,26 +4,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use containerssh_backend::{Backend, BackendError, ConnectionInfo, Guest, ProgressSender};
-use containerssh_config::{Connection, Kubernetes};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use containerssh_config::{Kubernetes, PodMode};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{self, AgentGuest};
-use crate::client::{self, ClientError};
+use crate::client::ClientError;
 use crate::codes::code;
-use crate::exec::Target;
-use crate::guest::PodGuest;
+use crate::guest::{PodGuest, Tenure};
 use crate::identity::Identity;
-use crate::limit::Limit;
 use crate::metrics::{Metrics, Outcome};
+use crate::persistent;
 use crate::pod::lease::Leases;
-use crate::pod::watch::PodWatch;
-use crate::pod::{create, manifest, wait};
+use crate::pod::{kinds, manifest, meta};
+use crate::pool::Pool;
+use crate::session::SessionGuest;
 use crate::settings::{Settings, SettingsError};
-use crate::sweep::Sweep;
+use crate::start::{Cluster, Process, Started, Starter, Unstarted};
 
 /// Why there is no backend.
 #[derive(Debug, thiserror::Error)]
@@ -36,36 +33,11 @@ pub enum SetupError {
     Settings(#[from] SettingsError),
 }
 
-/// One pod per connection in a Kubernetes cluster. Clones share everything.
+/// Pods in a Kubernetes cluster, for connections or their sessions. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct KubernetesBackend {
-    process: Arc<Process>,
-    cluster: Arc<Cluster>,
-    settings: Arc<Settings>,
-}
-
-/// What lives as long as the process, across changes of the configuration.
-#[derive(Debug)]
-struct Process {
-    identity: Identity,
-    leases: Arc<Leases>,
-    metrics: Metrics,
-}
-
-/// One namespace of one cluster, and what watches over it while a connection or the current configuration uses it.
-struct Cluster {
-    connection: Connection,
-    namespace: String,
-    client: Client,
-    limit: Arc<Limit>,
-    watch: Arc<PodWatch>,
-    _sweep: AbortOnDropHandle<()>,
-}
-
-impl std::fmt::Debug for Cluster {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("namespace", &self.namespace).finish_non_exhaustive()
-    }
+    starter: Starter,
+    pool: Arc<Pool>,
 }
 
 impl KubernetesBackend {
@@ -83,10 +55,11 @@ impl KubernetesBackend {
         registry: &mut Registry,
     ) -> Result<Self, SetupError> {
         let metrics = Metrics::register(registry);
+        let pool = Pool::new(metrics.clone());
         let process = Arc::new(Process { identity, leases: Leases::new(metrics.clone()), metrics });
         let settings = Settings::new(config)?;
-        let cluster = Cluster::new(config, &settings, &process).await?;
-        Ok(Self { process, cluster: Arc::new(cluster), settings: Arc::new(settings) })
+        let cluster = Arc::new(Cluster::new(config, &settings, &process).await?);
+        Ok(Self { starter: Starter::new(process, cluster, settings), pool })
     }
 
     /// The same backend with other settings, for new connections; those of the old one keep theirs.
@@ -95,45 +68,27 @@ impl KubernetesBackend {
     /// When the configuration cannot be used; this backend goes on as it is.
     pub async fn reconfigured(&self, config: &Kubernetes) -> Result<Self, SetupError> {
         let settings = Settings::new(config)?;
-        let process = Arc::clone(&self.process);
-        let same =
-            self.cluster.connection == config.connection && self.cluster.namespace == settings.namespace;
+        let (process, cluster) = (Arc::clone(&self.starter.process), &self.starter.cluster);
+        let same = cluster.connection == config.connection && cluster.namespace == settings.namespace;
         let cluster = if same {
-            Arc::clone(&self.cluster)
+            Arc::clone(cluster)
         } else {
             Arc::new(Cluster::new(config, &settings, &process).await?)
         };
-        Ok(Self { process, cluster, settings: Arc::new(settings) })
+        Ok(Self { starter: Starter::new(process, cluster, settings), pool: Arc::clone(&self.pool) })
     }
 
-    /// Waits until every removal of a pod that is under way is done, at most until `deadline`; returns how many are not.
-    /// For the end of the process, after all connections are closed.
+    /// These settings are in force: the warm pool follows them from now on, and what it holds of others goes. A backend of
+    /// which this is never said has no pool.
+    pub fn activate(&self) {
+        self.pool.keep(&self.starter);
+    }
+
+    /// Gives the warm pool up, then waits until every removal of a pod that is under way is done, at most until
+    /// `deadline`; returns how many are not. For the end of the process, after all connections are closed.
     pub async fn drain(&self, deadline: Instant) -> usize {
-        self.process.leases.drain(deadline).await
-    }
-}
-
-impl Cluster {
-    async fn new(config: &Kubernetes, settings: &Settings, process: &Process) -> Result<Self, ClientError> {
-        let client = client::connect(&config.connection).await?;
-        let api = Api::namespaced(client.clone(), &settings.namespace);
-        let watch = PodWatch::start(api, &process.identity.run, process.metrics.clone());
-        let sweep = Sweep {
-            client: client.clone(),
-            namespace: settings.namespace.clone(),
-            identity: process.identity.clone(),
-            leases: Arc::clone(&process.leases),
-            metrics: process.metrics.clone(),
-            attempt: settings.timeouts.http,
-        };
-        Ok(Self {
-            connection: config.connection.clone(),
-            namespace: settings.namespace.clone(),
-            client,
-            limit: Arc::new(Limit::new(&config.connection)),
-            watch,
-            _sweep: AbortOnDropHandle::new(tokio::spawn(sweep.run())),
-        })
+        self.pool.close();
+        self.starter.process.leases.drain(deadline).await
     }
 }
 
@@ -144,70 +99,126 @@ impl Backend for KubernetesBackend {
         connection: Arc<ConnectionInfo>,
         progress: ProgressSender,
     ) -> Result<Arc<dyn Guest>, BackendError> {
-        let begun = Instant::now();
-        let result = self.guest(&connection, &progress, begun).await;
-        let outcome = if result.is_ok() { Outcome::success } else { Outcome::failure };
-        self.process.metrics.pod_started(outcome, begun.elapsed());
-        result
+        match self.starter.settings.mode {
+            PodMode::Connection => self.guest(&connection, None, &progress).await,
+            PodMode::Session => Ok(Arc::new(SessionGuest::new(self.clone(), connection, progress))),
+            PodMode::Persistent => {
+                let begun = Instant::now();
+                let attached = self.attached(&connection, &progress).await;
+                self.count(&attached, begun);
+                attached
+            }
+        }
     }
 }
 
 impl KubernetesBackend {
-    async fn guest(
+    /// The pod of `connection`, or of one session of it: from the warm pool, or else started for it.
+    pub(crate) async fn guest(
+        &self,
+        connection: &ConnectionInfo,
+        channel: Option<u64>,
+        progress: &ProgressSender,
+    ) -> Result<Arc<dyn Guest>, BackendError> {
+        let begun = Instant::now();
+        let guest = self.prepared(connection, channel, progress, begun).await;
+        self.count(&guest, begun);
+        guest
+    }
+
+    /// What the names of the pods of `connection` begin with, with their namespace.
+    pub(crate) fn name_of(&self, connection: &ConnectionInfo) -> String {
+        let settings = &self.starter.settings;
+        format!("{}/{}", settings.namespace, meta::name(&settings.metadata, &connection.connection_id))
+    }
+
+    /// The persistent pod of `connection`.
+    async fn attached(
         &self,
         connection: &ConnectionInfo,
         progress: &ProgressSender,
+    ) -> Result<Arc<dyn Guest>, BackendError> {
+        let pod = persistent::attach(&self.starter, connection, progress).await?;
+        self.served(pod, connection, progress).await
+    }
+
+    /// What runs programs in a pod that is ready: its agent, if it has one, or else an exec for each.
+    async fn served(
+        &self,
+        pod: PodGuest,
+        connection: &ConnectionInfo,
+        progress: &ProgressSender,
+    ) -> Result<Arc<dyn Guest>, BackendError> {
+        let settings = &self.starter.settings;
+        let Some(agent) = &settings.agent else { return Ok(Arc::new(pod)) };
+        progress.report("connecting to the agent in the pod");
+        let metrics = self.starter.process.metrics.clone();
+        let connected = agent::connect(pod.target(), settings, agent, &metrics).await.inspect_err(|error| {
+            let (id, name) = (&connection.connection_id, &pod.target().pod);
+            tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %name, %error, "No agent");
+        })?;
+        Ok(Arc::new(AgentGuest { pod, agent: connected, metrics }))
+    }
+
+    fn count(&self, guest: &Result<Arc<dyn Guest>, BackendError>, begun: Instant) {
+        let outcome = if guest.is_ok() { Outcome::success } else { Outcome::failure };
+        self.starter.process.metrics.pod_started(outcome, begun.elapsed());
+    }
+
+    async fn prepared(
+        &self,
+        connection: &ConnectionInfo,
+        channel: Option<u64>,
+        progress: &ProgressSender,
         begun: Instant,
     ) -> Result<Arc<dyn Guest>, BackendError> {
-        let (settings, process) = (&self.settings, &self.process);
-        let timeouts = &settings.timeouts;
-        let deadline = begun + timeouts.pod_start;
-        let pod = manifest::build(settings, &process.identity, connection);
-        let name = pod.metadata.name.clone().unwrap_or_default();
-        let id = &connection.connection_id;
-
-        let api: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &settings.namespace);
-        // Before the pod exists: from here on, whatever happens, it is removed.
-        let limit = Arc::clone(&self.cluster.limit);
-        let lease = process.leases.take(api.clone(), limit, &settings.namespace, &name, timeouts.clone());
-        let subscription = self.cluster.watch.subscribe(&name, &settings.console_name);
-
-        tracing::debug!(code = code::KUBERNETES_POD_CREATE, connectionId = %id, podName = %name, "Creating the pod");
-        progress.report("creating the pod");
-        let created = create::create(&api, &pod, &self.cluster.limit, deadline, timeouts.http).await.inspect_err(|error| {
-            tracing::error!(code = code::KUBERNETES_POD_CREATE_FAILED, connectionId = %id, podName = %name, %error, "No pod");
-        })?;
-        lease.confirm(created);
-
-        let ready = wait::ready(subscription.receiver(), progress, deadline).await;
-        ready.map_err(|reason| reason.into_error(&name, timeouts.pod_start, subscription.trouble())).inspect_err(|error| {
-            tracing::error!(code = code::KUBERNETES_POD_WAIT_FAILED, connectionId = %id, podName = %name, %error, "No pod");
-        })?;
+        let settings = &self.starter.settings;
+        let (started, env) = match self.pool.claim(&self.starter, connection, channel).await {
+            // It was there before its user: their environment is given to each program.
+            Some(started) => (started, manifest::environment(settings, connection)),
+            None => (self.cold(connection, channel, progress, begun).await?, Default::default()),
+        };
+        let Started { name, subscription, lease } = started;
         tracing::info!(
             code = code::KUBERNETES_POD_READY,
-            connectionId = %id,
+            connectionId = %connection.connection_id,
             podName = %name,
             seconds = begun.elapsed().as_secs_f64(),
             "The pod is ready"
         );
-
-        let target = Target {
-            client: self.cluster.client.clone(),
-            namespace: settings.namespace.clone(),
-            pod: name,
-            container: settings.console_name.clone(),
-        };
+        let target = self.starter.target(name, settings.console_name.clone());
+        let metrics = self.starter.process.metrics.clone();
         let guest =
-            PodGuest::new(target.clone(), Arc::clone(settings), subscription, lease, process.metrics.clone());
-        if !connection.files.is_empty() {
-            progress.report("writing files");
-            guest.write_files(&connection.files).await?;
-        }
-        let Some(agent) = &settings.agent else { return Ok(Arc::new(guest)) };
-        progress.report("connecting to the agent in the pod");
-        let connected = agent::connect(&target, settings, agent, &process.metrics).await.inspect_err(|error| {
-            tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %target.pod, %error, "No agent");
-        })?;
-        Ok(Arc::new(AgentGuest { pod: guest, agent: connected, metrics: process.metrics.clone() }))
+            PodGuest::new(target, Arc::clone(settings), subscription, Tenure::Own(lease), env, metrics);
+        guest.prepare(connection, progress).await?;
+        self.served(guest, connection, progress).await
+    }
+
+    /// Starts a pod for `connection` or one session of it.
+    async fn cold(
+        &self,
+        connection: &ConnectionInfo,
+        channel: Option<u64>,
+        progress: &ProgressSender,
+        begun: Instant,
+    ) -> Result<Started, BackendError> {
+        let (settings, identity) = (&self.starter.settings, &self.starter.process.identity);
+        let pod = match channel {
+            None => manifest::build(settings, identity, connection),
+            Some(channel) => kinds::of_session(settings, identity, connection, channel),
+        };
+        let (id, name) = (&connection.connection_id, pod.metadata.name.as_deref().unwrap_or_default());
+        tracing::debug!(code = code::KUBERNETES_POD_CREATE, connectionId = %id, podName = %name, "Creating the pod");
+        progress.report("creating the pod");
+        let deadline = begun + settings.timeouts.pod_start;
+        self.starter.start(&pod, progress, deadline).await.map_err(|unstarted| {
+            let code = match unstarted {
+                Unstarted::NotCreated(_) => code::KUBERNETES_POD_CREATE_FAILED,
+                Unstarted::NotReady(_) => code::KUBERNETES_POD_WAIT_FAILED,
+            };
+            let error = unstarted.into_inner();
+            tracing::error!(code = code, connectionId = %id, podName = %name, %error, "No pod");
+            error
+        })
     }
 }

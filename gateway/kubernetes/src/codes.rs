@@ -20,6 +20,12 @@ containerssh_log::codes! {
         KUBERNETES_AGENT_FAILED = "The agent in a pod did not start or cannot be reached. The user was told the same reason; the pod is removed.";
         KUBERNETES_FILE_WRITE = "A file from authentication was written into a pod.";
         KUBERNETES_WATCH_FAILED = "The gateway cannot watch its pods: it needs get, list and watch on pods in their namespace. It is tried again.";
+        KUBERNETES_POD_ATTACH = "A connection uses a pod that was there already (kubernetes.pod.mode persistent).";
+        KUBERNETES_POD_ATTACH_FAILED = "A connection cannot use its persistent pod: it is not there, has ended, or could not be made. The message says why; the user is told the same.";
+        KUBERNETES_POD_NOT_NOTED = "The gateway cannot note on a persistent pod that it is in use: it needs patch on pods in their namespace. A pod with an idle timeout may be removed although it is used.";
+        KUBERNETES_POOL_CLAIMED = "A connection was given a pod of the warm pool.";
+        KUBERNETES_POOL_CLAIM_FAILED = "A pod of the warm pool could not be given to a connection and is removed; the connection gets another. If it happens each time, the gateway lacks patch on pods in their namespace.";
+        KUBERNETES_POOL_START_FAILED = "A pod of the warm pool could not be started. It is tried again, each time after a longer pause; until then connections start their own pods.";
         KUBERNETES_SWEEP_REMOVED = "A leftover pod was removed: its gateway no longer runs.";
         KUBERNETES_SWEEP_FAILED = "The search for leftover pods could not be completed. Nothing was removed on a doubt; it is tried again.";
     }

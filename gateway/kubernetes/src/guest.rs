@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use containerssh_backend::{BackendError, Command, FileValue, Guest, Program, ProgramSpec, Signal};
+use containerssh_backend::{
+    BackendError, Command, ConnectionInfo, Guest, Program, ProgramSpec, ProgressSender, Signal,
+};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +16,7 @@ use crate::codes::code;
 use crate::exec::{self, StartError, Target};
 use crate::files;
 use crate::metrics::{Metrics, Outcome};
+use crate::persistent::Visit;
 use crate::pod::lease::Lease;
 use crate::pod::wait;
 use crate::pod::watch::Subscription;
@@ -74,7 +77,16 @@ fn not_ended(target: &Target, error: &str) {
     tracing::warn!(code = code::KUBERNETES_EXEC_SIGNAL_FAILED, podName = %target.pod, error, "An abandoned program goes on");
 }
 
-/// A pod that is ready. Dropping it removes the pod.
+/// How a connection comes to use a pod.
+#[derive(Debug)]
+pub(crate) enum Tenure {
+    /// The pod is its own, and goes with it.
+    Own(Lease),
+    /// The pod was there before and stays.
+    Visit(Visit),
+}
+
+/// A pod that is ready. Dropping it removes the pod, if it is the connection's own.
 #[derive(Debug)]
 pub(crate) struct PodGuest {
     /// `namespace/name`.
@@ -83,7 +95,9 @@ pub(crate) struct PodGuest {
     subscription: Subscription,
     remains: Remains,
     metrics: Metrics,
-    lease: Lease,
+    /// What authentication gives each program, because the pod's specification does not have it.
+    env: BTreeMap<String, String>,
+    tenure: Tenure,
 }
 
 impl PodGuest {
@@ -91,21 +105,45 @@ impl PodGuest {
         target: Target,
         settings: Arc<Settings>,
         subscription: Subscription,
-        lease: Lease,
+        tenure: Tenure,
+        env: BTreeMap<String, String>,
         metrics: Metrics,
     ) -> Self {
         let name = format!("{}/{}", target.namespace, target.pod);
         let (timeouts, closing) = (settings.timeouts.clone(), CancellationToken::new());
         let remains = Remains { target, timeouts, closing, runtime: Handle::current() };
-        Self { name, settings, subscription, remains, metrics, lease }
+        Self { name, settings, subscription, remains, metrics, env, tenure }
     }
 
-    /// Writes the files from authentication.
-    pub(crate) async fn write_files(&self, files: &BTreeMap<String, FileValue>) -> Result<(), BackendError> {
-        for (path, file) in files {
+    /// Where its programs run.
+    pub(crate) fn target(&self) -> &Target {
+        &self.remains.target
+    }
+
+    /// What authentication gives each program, followed by what the client set, which counts.
+    pub(crate) fn environment(&self, own: Vec<(String, String)>) -> Vec<(String, String)> {
+        let given = self.env.iter().map(|(name, value)| (name.clone(), value.clone()));
+        given.chain(own).collect()
+    }
+
+    /// What has to be done before the first program: writes the files from authentication.
+    pub(crate) async fn prepare(
+        &self,
+        connection: &ConnectionInfo,
+        progress: &ProgressSender,
+    ) -> Result<(), BackendError> {
+        for (path, file) in &connection.files {
+            progress.report("writing files");
             files::write(&self.remains.target, path, file, &self.settings.timeouts).await?;
         }
         Ok(())
+    }
+
+    /// Programs end with their pod, which is about to go; in one that stays they have to be ended.
+    fn leave_programs(&self) {
+        if matches!(self.tenure, Tenure::Own(_)) {
+            self.remains.closing.cancel();
+        }
     }
 }
 
@@ -172,7 +210,8 @@ impl Guest for PodGuest {
         &self.name
     }
 
-    async fn start(&self, spec: ProgramSpec) -> Result<Program, BackendError> {
+    async fn start(&self, mut spec: ProgramSpec) -> Result<Program, BackendError> {
+        spec.env = self.environment(spec.env);
         let begun = Instant::now();
         let channel = spec.channel;
         let token = format!("{:016x}", rand::random::<u64>());
@@ -212,13 +251,16 @@ impl Guest for PodGuest {
     }
 
     async fn close(&self) {
-        self.remains.closing.cancel();
-        self.lease.end(self.settings.timeouts.pod_stop).await;
+        self.leave_programs();
+        match &self.tenure {
+            Tenure::Own(lease) => lease.end(self.settings.timeouts.pod_stop).await,
+            Tenure::Visit(visit) => visit.end().await,
+        }
     }
 }
 
 impl Drop for PodGuest {
     fn drop(&mut self) {
-        self.remains.closing.cancel();
+        self.leave_programs();
     }
 }

@@ -43,6 +43,32 @@ struct CarrierLabels {
     carrier: Carried,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the label's values")]
+enum Warm {
+    starting,
+    ready,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WarmLabels {
+    state: Warm,
+}
+
+/// What became of the wish for a pod of the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the label's values")]
+pub(crate) enum Claim {
+    claimed,
+    missed,
+    failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClaimLabels {
+    outcome: Claim,
+}
+
 /// The backend's metrics; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -56,6 +82,9 @@ pub(crate) struct Metrics {
     swept: Counter,
     watch_failures: Counter,
     agents: Family<CarrierLabels, Counter>,
+    warm_pods: Family<WarmLabels, Gauge>,
+    warm_claims: Family<ClaimLabels, Counter>,
+    warm_failures: Counter,
 }
 
 impl Metrics {
@@ -73,6 +102,9 @@ impl Metrics {
             swept: Counter::default(),
             watch_failures: Counter::default(),
             agents: Family::default(),
+            warm_pods: Family::default(),
+            warm_claims: Family::default(),
+            warm_failures: Counter::default(),
         };
         let registry = registry.sub_registry_with_prefix("containerssh_kubernetes");
         registry.register("pod_starts", "Pods asked for, by outcome", metrics.pod_starts.clone());
@@ -96,7 +128,7 @@ impl Metrics {
         );
         registry.register(
             "pods",
-            "Pods that serve a connection or are being started for one",
+            "Pods that serve a connection, are being started for one, or are of the warm pool",
             metrics.pods.clone(),
         );
         registry.register("pending_removals", "Pods whose removal is under way", metrics.removals.clone());
@@ -111,7 +143,33 @@ impl Metrics {
             "Failures of the watch over the gateway's pods",
             metrics.watch_failures.clone(),
         );
+        registry.register("warm_pods", "Pods of the warm pool, by state", metrics.warm_pods.clone());
+        registry.register(
+            "warm_claims",
+            "Pods wanted of the warm pool: claimed, missed (none was ready), failed (one was, and was gone)",
+            metrics.warm_claims.clone(),
+        );
+        registry.register(
+            "warm_start_failures",
+            "Pods of the warm pool that could not be started",
+            metrics.warm_failures.clone(),
+        );
         metrics
+    }
+
+    pub(crate) fn warm_pods(&self, starting: usize, ready: usize) {
+        for (state, count) in [(Warm::starting, starting), (Warm::ready, ready)] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.warm_pods.get_or_create(&WarmLabels { state }).set(count);
+        }
+    }
+
+    pub(crate) fn warm_claim(&self, outcome: Claim) {
+        self.warm_claims.get_or_create(&ClaimLabels { outcome }).inc();
+    }
+
+    pub(crate) fn warm_start_failed(&self) {
+        self.warm_failures.inc();
     }
 
     pub(crate) fn pod_started(&self, outcome: Outcome, after: Duration) {

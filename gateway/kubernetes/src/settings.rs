@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use containerssh_config::{AgentInjection, AgentTransport, Kubernetes, Pod};
+use containerssh_config::{AgentInjection, AgentTransport, Kubernetes, Pod, PodMode, WarmPool};
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -31,6 +31,9 @@ pub enum SettingsError {
     /// A command without a program.
     #[error("kubernetes.pod.{0} must not be empty")]
     NoCommand(&'static str),
+    /// A persistent pod is found by its name.
+    #[error("kubernetes.pod.metadata.name is missing")]
+    NoName,
 }
 
 /// Validated settings.
@@ -41,13 +44,19 @@ pub(crate) struct Settings {
     pub(crate) spec: PodSpec,
     /// Index of the container that runs the sessions' programs; within `spec.containers`.
     pub(crate) console: usize,
-    /// Its name.
+    /// Its name; empty if the pods are not of our making.
     pub(crate) console_name: String,
     pub(crate) idle_command: Vec<String>,
     pub(crate) shell_command: Vec<String>,
     pub(crate) subsystems: BTreeMap<String, String>,
     pub(crate) expose: Expose,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) mode: PodMode,
+    /// Mode `persistent`: the pod is made if it is not there.
+    pub(crate) create_missing: bool,
+    /// Mode `persistent`: how long a pod that was made stays without a user.
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) warm: WarmPool,
     pub(crate) timeouts: Timeouts,
     /// `None` for an exec per program.
     pub(crate) agent: Option<AgentSettings>,
@@ -102,10 +111,17 @@ impl Settings {
         let pod = &config.pod;
         let namespace = pod.metadata.namespace.clone().filter(|namespace| !namespace.is_empty());
         let console = pod.console_container_number;
-        let Some(Container { name: console_name, .. }) = pod.spec.containers.get(console) else {
-            return Err(SettingsError::NoConsole { number: console, count: pod.spec.containers.len() });
+        let console_name = match pod.spec.containers.get(console) {
+            Some(Container { name, .. }) => name.clone(),
+            None if !pod.creates_pods() => String::new(),
+            None => {
+                return Err(SettingsError::NoConsole { number: console, count: pod.spec.containers.len() });
+            }
         };
-        if pod.idle_command.is_empty() {
+        if pod.mode == PodMode::Persistent && pod.metadata.name.is_none() {
+            return Err(SettingsError::NoName);
+        }
+        if pod.creates_pods() && pod.idle_command.is_empty() {
             return Err(SettingsError::NoCommand("idleCommand"));
         }
         if pod.shell_command.is_empty() {
@@ -118,7 +134,7 @@ impl Settings {
             namespace: namespace.ok_or(SettingsError::NoNamespace)?,
             metadata: pod.metadata.clone(),
             console,
-            console_name: console_name.clone(),
+            console_name,
             spec: pod.spec.clone(),
             idle_command,
             shell_command: pod.shell_command.clone(),
@@ -129,6 +145,10 @@ impl Settings {
                 annotations: pod.expose_auth_metadata_as_annotations.clone(),
             },
             deadline: (!pod.deadline.is_zero()).then_some(pod.deadline),
+            mode: pod.mode,
+            create_missing: pod.create_missing_pods,
+            idle_timeout: (!pod.idle_timeout.is_zero()).then_some(pod.idle_timeout),
+            warm: pod.warm_pool.clone(),
             timeouts: config.timeouts.clone(),
             agent,
         })

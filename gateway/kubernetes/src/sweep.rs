@@ -6,6 +6,9 @@
 //! - it carries this gateway pod's unique id and another run's (this pod's container was restarted);
 //! - it names a gateway pod that the API server says is not there, is another one by now, or has ended.
 //!
+//! Persistent pods end with no gateway; they are removed when they have been idle for as long as they say
+//! ([`crate::persistent::idle`]).
+//!
 //! Whatever cannot be read or asked is kept: a missing label, a refused request. A pod that is kept wrongly ends by its
 //! `activeDeadlineSeconds`; one that is removed wrongly takes a user's session with it.
 
@@ -13,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, PartialObjectMeta};
@@ -23,9 +27,10 @@ use crate::client;
 use crate::codes::code;
 use crate::identity::{Identity, PodIdentity};
 use crate::metrics::Metrics;
+use crate::persistent::idle;
 use crate::pod::delete::{self, Attempt, Doomed};
 use crate::pod::lease::Leases;
-use crate::pod::meta;
+use crate::pod::{kinds, meta};
 
 /// Between sweeps. Leftovers are rare and have a deadline of their own; this bounds what a crash costs.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -54,6 +59,8 @@ pub(crate) struct Sweep {
 enum Verdict {
     Keep,
     Remove(&'static str),
+    /// Unless somebody writes on it meanwhile.
+    RemoveUnchanged(&'static str),
     /// Depends on whether that gateway pod lives.
     Ask(PodIdentity),
 }
@@ -97,9 +104,14 @@ impl Sweep {
     ) {
         let Some(name) = pod.metadata.name.as_deref() else { return };
         let covered = self.leases.covers(&self.namespace, name);
-        let reason = match judge(&pod.metadata, &self.identity, covered) {
+        let mut version = None;
+        let reason = match judge(&pod.metadata, &self.identity, covered, Timestamp::now()) {
             Verdict::Keep => None,
             Verdict::Remove(reason) => Some(reason),
+            Verdict::RemoveUnchanged(reason) => {
+                version = pod.metadata.resource_version.clone();
+                version.is_some().then_some(reason)
+            }
             Verdict::Ask(gateway) => {
                 let key = (gateway.name.clone(), gateway.uid.clone());
                 match asked.get(&key) {
@@ -113,7 +125,7 @@ impl Sweep {
             }
         };
         let Some(reason) = reason else { return };
-        let doomed = Doomed { name: name.to_owned(), uid: pod.metadata.uid.clone() };
+        let doomed = Doomed { name: name.to_owned(), uid: pod.metadata.uid.clone(), version };
         match delete::once(api, &doomed, self.attempt).await {
             Attempt::Taken => {
                 self.metrics.swept();
@@ -152,12 +164,16 @@ fn selector(identity: &Identity) -> Option<String> {
     Some(format!("{}={gateway},{}={namespace}", meta::GATEWAY, meta::GATEWAY_NAMESPACE))
 }
 
-fn judge(pod: &ObjectMeta, identity: &Identity, covered: bool) -> Verdict {
+fn judge(pod: &ObjectMeta, identity: &Identity, covered: bool, now: Timestamp) -> Verdict {
     let none = BTreeMap::new();
     let labels = pod.labels.as_ref().unwrap_or(&none);
     let label = |key: &str| labels.get(key).map(String::as_str);
     if pod.deletion_timestamp.is_some() || covered {
         return Verdict::Keep;
+    }
+    if label(meta::MODE) == Some(kinds::PERSISTENT) {
+        let over = idle::is_over(pod, now);
+        return if over { Verdict::RemoveUnchanged("nobody uses it any more") } else { Verdict::Keep };
     }
     let Some(run) = label(meta::GATEWAY_RUN) else { return Verdict::Keep };
     if run == identity.run.as_str() {
@@ -189,6 +205,10 @@ mod tests {
     use crate::pod::manifest;
     use crate::settings::Settings;
     use crate::testing::{connection, identity, kubernetes};
+
+    fn judge(pod: &ObjectMeta, identity: &Identity, covered: bool) -> Verdict {
+        super::judge(pod, identity, covered, Timestamp::UNIX_EPOCH)
+    }
 
     /// The pod that `identity` makes.
     fn pod_of(identity: &Identity) -> ObjectMeta {
@@ -239,6 +259,42 @@ mod tests {
             assert_eq!(death(Some(&alive), &gateway), None, "{phase}");
         }
         assert_eq!(death(Some(&Pod::default()), &gateway), None, "without an id it may be the same");
+    }
+
+    #[test]
+    fn a_warm_pod_lives_and_dies_with_its_gateway() {
+        let mut config = kubernetes();
+        config.pod.warm_pool.size = 1;
+        let warm = |of: &Identity| kinds::warm(&Settings::new(&config).unwrap(), of, 1).metadata;
+        assert_eq!(judge(&warm(&identity()), &identity(), true), Verdict::Keep);
+        let mut earlier = identity();
+        earlier.run = crate::identity::RunId::fixed("00000000000000cc");
+        assert_eq!(judge(&warm(&earlier), &identity(), false), Verdict::Remove("the gateway was restarted"));
+        assert_eq!(judge(&warm(&peer()), &identity(), false), Verdict::Ask(peer().pod.unwrap()));
+    }
+
+    #[test]
+    fn a_persistent_pod_goes_when_it_is_idle_unless_somebody_comes() {
+        let mut config = kubernetes();
+        config.pod.mode = containerssh_config::PodMode::Persistent;
+        config.pod.create_missing_pods = true;
+        config.pod.metadata.name = Some("box".to_owned());
+        let pod = |config: &containerssh_config::Kubernetes| {
+            let settings = Settings::new(config).unwrap();
+            kinds::persistent(&settings, &identity(), &connection(), "box", "2026-01-01T00:00:00Z").metadata
+        };
+        let (soon, late) = ("2026-01-01T00:30:00Z".parse().unwrap(), "2026-01-02T00:00:00Z".parse().unwrap());
+        assert_eq!(
+            super::judge(&pod(&config), &identity(), false, late),
+            Verdict::Keep,
+            "never, unless asked for"
+        );
+        config.pod.idle_timeout = Duration::from_secs(3600);
+        assert_eq!(super::judge(&pod(&config), &identity(), false, soon), Verdict::Keep);
+        assert_eq!(
+            super::judge(&pod(&config), &identity(), false, late),
+            Verdict::RemoveUnchanged("nobody uses it any more")
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use containerssh_auditlog::{IoStream, Payload};
-use containerssh_backend::{BackendError, Command, Guest, Output as Message, ProgramInput, ProgramSpec};
+use containerssh_backend::{BackendError, Command, Output as Message, Program, ProgramInput, ProgramSpec};
 use russh::server::{Handle, Msg};
 use russh::{ChannelWriteHalf, Sig};
 use tokio::sync::oneshot;
@@ -89,11 +89,6 @@ impl Output {
     }
 
     async fn program(&self, input: oneshot::Sender<Box<dyn ProgramInput>>) -> End {
-        let guest = match self.guest().await {
-            Ok(Ok(guest)) => guest,
-            Ok(Err(error)) => return End::NotStarted(error),
-            Err(NotRecorded) => return End::Ending,
-        };
         let spec = ProgramSpec {
             channel: self.shared.number,
             command: self.start.command.clone(),
@@ -102,9 +97,10 @@ impl Output {
             x11: self.start.x11.clone(),
             auth_agent: self.start.auth_agent,
         };
-        let program = match guest.start(spec).await {
-            Ok(program) => program,
-            Err(error) => return End::NotStarted(error),
+        let program = match self.started(spec).await {
+            Ok(Ok(program)) => program,
+            Ok(Err(error)) => return End::NotStarted(error),
+            Err(NotRecorded) => return End::Ending,
         };
         if input.send(program.input).is_err() {
             return End::ClientGone;
@@ -176,16 +172,17 @@ impl Output {
         }
     }
 
-    /// Waits for the guest. A user with a terminal sees what it is waiting for.
-    async fn guest(&self) -> Result<Result<Arc<dyn Guest>, BackendError>, NotRecorded> {
+    /// Waits for the guest and starts the program, which may take a guest of its own. A user with a terminal sees what it is
+    /// waiting for.
+    async fn started(&self, spec: ProgramSpec) -> Result<Result<Program, BackendError>, NotRecorded> {
         let Some(slot) = self.shared.connection.guest() else {
             // Channels come after the login, and the login starts the guest.
             return Ok(Err(BackendError::StartFailed("nobody has logged in".into())));
         };
-        let ready = slot.ready();
-        tokio::pin!(ready);
+        let starting = async { slot.ready().await?.start(spec).await };
+        tokio::pin!(starting);
         let Some(pty) = self.start.pty.as_ref().filter(|_| self.is_interactive()) else {
-            return Ok(ready.await);
+            return Ok(starting.await);
         };
         let mut line = WaitingLine::new(&pty.term, pty.size.columns);
         let mut progress = slot.progress();
@@ -195,9 +192,9 @@ impl Output {
         let mut reporting = true;
         loop {
             tokio::select! {
-                guest = &mut ready => {
+                started = &mut starting => {
                     self.paint(line.clear()).await?;
-                    return Ok(guest);
+                    return Ok(started);
                 }
                 () = &mut delay, if !shown => shown = true,
                 changed = progress.changed(), if shown && reporting => reporting = changed.is_ok(),

@@ -191,6 +191,7 @@ fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
     let ours = ["containerssh.io"];
     let (labels, annotations) = (theirs(own.labels, &ours), theirs(own.annotations, &ours));
     let default = file::Pod::default();
+    let persistent = wanted.persistent.as_ref();
     let console = wanted.console_container.as_deref();
     let or_default = |given: &Vec<String>, default| if given.is_empty() { default } else { given.clone() };
     let timeouts = wanted.timeouts.unwrap_or_default();
@@ -202,6 +203,7 @@ fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
         },
         pod: file::Pod {
             metadata: ObjectMeta {
+                name: persistent.map(|pods| pods.pod_name.clone()),
                 namespace: Some(inputs.pods_namespace().to_owned()),
                 labels: (!labels.is_empty()).then_some(labels),
                 annotations: (!annotations.is_empty()).then_some(annotations),
@@ -213,7 +215,15 @@ fn kubernetes(inputs: &Inputs) -> file::Kubernetes {
                 .unwrap_or_default(),
             mode: match wanted.mode.unwrap_or_default() {
                 api::ConnectionMode::Connection => file::PodMode::Connection,
+                api::ConnectionMode::Session => file::PodMode::Session,
+                api::ConnectionMode::Persistent => file::PodMode::Persistent,
             },
+            create_missing_pods: persistent.and_then(|pods| pods.create_missing).unwrap_or_default(),
+            idle_timeout: persistent
+                .and_then(|pods| pods.idle_timeout)
+                .map(Duration::from)
+                .unwrap_or_default(),
+            warm_pool: wanted.warm_pool.map(warm_pool).unwrap_or_default(),
             idle_command: or_default(&wanted.idle_command, default.idle_command),
             shell_command: or_default(&wanted.shell_command, default.shell_command),
             subsystems: wanted.subsystems.clone().unwrap_or(default.subsystems),
@@ -247,6 +257,13 @@ fn agent(wanted: &api::Agent, inputs: &Inputs) -> file::Agent {
             api::AgentInjection::Auto => wanted.image.clone().unwrap_or_else(|| inputs.agent_image.clone()),
             api::AgentInjection::Image => String::new(),
         },
+    }
+}
+
+fn warm_pool(wanted: api::WarmPool) -> file::WarmPool {
+    file::WarmPool {
+        size: u32::try_from(wanted.size).unwrap_or_default(),
+        max_age: wanted.max_age.map_or(defaults::WARM_POD_AGE, Duration::from),
     }
 }
 

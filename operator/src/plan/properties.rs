@@ -209,6 +209,7 @@ fn inputs_of(gateway: SSHGateway, policy: GuardedPolicy) -> Option<Inputs> {
     Some(Inputs {
         owner: owner(),
         default_image: "gateway:1".into(),
+        agent_image: "agent".into(),
         operator_namespace: "containerssh".into(),
         pod: pod_check::known_fields(&gateway.spec.backend.kubernetes.pod_template.spec).ok()?,
         volumes: pod_check::known_volumes(&gateway).ok()?,

@@ -34,8 +34,16 @@ pub fn service_account_name(inputs: &Inputs) -> String {
 /// to see the gateway's own pods, whose absence tells the sweep that a peer has died.
 pub fn roles(inputs: &Inputs) -> Vec<(Role, RoleBinding)> {
     let (namespace, name) = (inputs.owner.namespace(), &inputs.owner.name.name);
+    let backend = &inputs.spec().backend.kubernetes;
+    let mut verbs = vec!["create", "delete", "get", "list", "watch"];
+    // To note on a pod of the warm pool whose it is now, and on a persistent one that it is in use.
+    if backend.warm_pool.is_some()
+        || backend.persistent.as_ref().is_some_and(|pods| pods.idle_timeout.is_some())
+    {
+        verbs.push("patch");
+    }
     let guests = vec![
-        rule("", &["pods"], &["create", "delete", "get", "list", "watch"]),
+        rule("", &["pods"], &verbs),
         // Over WebSocket the apiserver asked for `get` until 1.34 and asks for `create` since 1.35.
         rule("", &["pods/exec"], &["create", "get"]),
     ];

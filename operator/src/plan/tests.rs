@@ -2,6 +2,7 @@
 //! reaches a cluster shows up here; review it with `cargo insta review`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{
     baseline::{Fallback, NoPolicy},
@@ -394,6 +395,32 @@ fn pods_in_another_namespace() {
         );
     }
     insta::assert_snapshot!(render(&plan));
+}
+
+#[test]
+fn the_models_of_execution_and_the_permission_that_they_need() {
+    let with = |extra: &str| {
+        let spec = SMALLEST.replace("kubernetes:", &format!("kubernetes:\n    {extra}"));
+        let inputs = inputs(&spec, &[], None);
+        let config = config::render(&inputs);
+        config.clone().validate().unwrap();
+        let role = crate::plan::rbac::roles(&inputs).swap_remove(0).0;
+        let patch = role.rules.unwrap()[0].verbs.contains(&"patch".to_owned());
+        (config.kubernetes.pod, patch)
+    };
+    let (pod, patch) = with("mode: Session");
+    assert_eq!((pod.mode, patch), (containerssh_config::PodMode::Session, false));
+
+    let (pod, patch) = with("warmPool: {size: 4}");
+    assert_eq!((pod.warm_pool.size, pod.warm_pool.max_age, patch), (4, Duration::from_secs(3600), true));
+
+    let (pod, patch) = with(
+        "mode: Persistent\n    persistent: {podName: \"dev-{username}\", createMissing: true, idleTimeout: 8h}",
+    );
+    assert_eq!(pod.metadata.name.as_deref(), Some("dev-{username}"));
+    assert!(pod.create_missing_pods && patch);
+    assert_eq!(pod.idle_timeout, Duration::from_secs(8 * 3600));
+    assert!(!with("mode: Persistent\n    persistent: {podName: box}").1);
 }
 
 #[test]

@@ -10,9 +10,11 @@ mod encoder;
 mod memory;
 mod operator;
 mod reader;
+mod sshd;
 mod stage;
 mod terminal;
 mod transfer;
+mod warm;
 
 use anyhow::{Result, bail};
 
@@ -41,7 +43,7 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "encoder",
     "encoder-text",
     "decoder",
@@ -53,6 +55,8 @@ const NAMES: [&str; 13] = [
     "echo",
     "record-cost",
     "cold-connect",
+    "warm-connect-p50",
+    "warm-connect-p99",
     "idle-memory",
     "operator",
 ];
@@ -120,6 +124,10 @@ async fn on_cluster(wants: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wants("cold-connect") {
         connect::cold(&stage).await?.print();
+    }
+    if wants("warm-connect-p50") || wants("warm-connect-p99") {
+        let figures = warm::connect().await?;
+        figures.iter().filter(|figure| wants(figure.name)).for_each(Figure::print);
     }
     if wants("idle-memory") {
         memory::idle(&stage).await?.print();

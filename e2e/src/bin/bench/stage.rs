@@ -8,9 +8,13 @@ use containerssh_e2e::{Cluster, Gateway, Login, Namespace, policy, wait};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use crate::warm;
+
 const NAMESPACE: &str = "e2e-bench";
 /// No policy names it.
 const UNRECORDED: &str = "e2e-bench-unrecorded";
+/// Its gateway keeps pods ready.
+const WARM: &str = "e2e-bench-warm";
 const USER: &str = "bench";
 /// Gigabytes, to a store on the same machine.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(300);
@@ -37,6 +41,14 @@ impl Stage {
     /// Makes one that records nothing, and waits until it is ready.
     pub(crate) async fn unrecorded() -> Result<Self> {
         Self::at(Cluster::connect().await?, UNRECORDED, json!({}), false).await
+    }
+
+    /// Makes one that records everything and has a warm pool, and waits until it is ready.
+    pub(crate) async fn warm() -> Result<Self> {
+        let cluster = Cluster::connect().await?;
+        policy::record_everything(&cluster, WARM, json!({})).await?;
+        let pool = json!({"backend": {"kubernetes": {"warmPool": {"size": warm::POOL}}}});
+        Self::at(cluster, WARM, pool, true).await
     }
 
     async fn at(cluster: Cluster, namespace: &str, extra: Value, recorded: bool) -> Result<Self> {

@@ -25,7 +25,8 @@ impl Guest for AgentGuest {
         self.pod.name()
     }
 
-    async fn start(&self, spec: ProgramSpec) -> Result<Program, BackendError> {
+    async fn start(&self, mut spec: ProgramSpec) -> Result<Program, BackendError> {
+        spec.env = self.pod.environment(spec.env);
         let (begun, channel) = (Instant::now(), spec.channel);
         let result = self.agent.start(spec).await;
         let outcome = if result.is_ok() { Outcome::success } else { Outcome::failure };

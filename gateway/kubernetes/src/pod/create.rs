@@ -18,7 +18,7 @@ const LAST_DELAY: Duration = Duration::from_secs(5);
 
 /// What an error says about asking again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Judgement {
+pub(crate) enum Judgement {
     /// There is a pod of that name: perhaps ours, from an attempt whose answer was lost.
     Exists,
     /// The cluster was busy or out of reach.
@@ -41,16 +41,14 @@ pub(crate) async fn create(
             let reason = "The pod could not be created in time: too many connections start at once.";
             return Err(BackendError::StartTimeout(reason.to_owned()));
         }
-        let answer = timeout(attempt, api.create(&PostParams::default(), pod)).await;
-        let reason = match answer.map(|answer| answer.map_err(|error| judge(&error))) {
-            Ok(Ok(created)) => return Ok(created.metadata.uid),
-            Ok(Err(Judgement::Exists)) => match existing(api, pod, attempt).await? {
+        let reason = match once(api, pod, attempt).await {
+            Ok(uid) => return Ok(uid),
+            Err(Judgement::Exists) => match existing(api, pod, attempt).await? {
                 Some(uid) => return Ok(Some(uid)),
                 None => "the pod could not be read".to_owned(),
             },
-            Ok(Err(Judgement::No(reason))) => return Err(BackendError::StartFailed(reason)),
-            Ok(Err(Judgement::Again(reason))) => reason,
-            Err(_) => format!("no answer from the cluster within {} s", attempt.as_secs_f64()),
+            Err(Judgement::No(reason)) => return Err(BackendError::StartFailed(reason)),
+            Err(Judgement::Again(reason)) => reason,
         };
         if Instant::now() + delay >= deadline {
             return Err(BackendError::StartTimeout(format!(
@@ -59,6 +57,17 @@ pub(crate) async fn create(
         }
         sleep(delay).await;
         delay = (delay * 2).min(LAST_DELAY);
+    }
+}
+
+/// Asks once. Returns the pod's unique id.
+pub(crate) async fn once(api: &Api<Pod>, pod: &Pod, attempt: Duration) -> Result<Option<String>, Judgement> {
+    match timeout(attempt, api.create(&PostParams::default(), pod)).await {
+        Ok(Ok(created)) => Ok(created.metadata.uid),
+        Ok(Err(error)) => Err(judge(&error)),
+        Err(_) => {
+            Err(Judgement::Again(format!("no answer from the cluster within {} s", attempt.as_secs_f64())))
+        }
     }
 }
 
@@ -80,7 +89,8 @@ fn is_same(wanted: &Pod, found: &Pod) -> bool {
         .all(|key| label(wanted, key).is_some() && label(wanted, key) == label(found, key))
 }
 
-fn judge(error: &kube::Error) -> Judgement {
+/// What `error` says about asking again.
+pub(crate) fn judge(error: &kube::Error) -> Judgement {
     let kube::Error::Api(status) = error else {
         return Judgement::Again(client::describe(error));
     };

@@ -25,11 +25,13 @@ const SETTLE: Duration = Duration::from_secs(5);
 const GIVE_UP: Duration = Duration::from_secs(15 * 60);
 
 /// The pod to remove.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doomed {
     pub(crate) name: String,
     /// Its unique id, if its creation was confirmed: no other pod of that name is touched.
     pub(crate) uid: Option<String>,
+    /// Its version, if it may go only as it was seen: whoever changes it meanwhile keeps it.
+    pub(crate) version: Option<String>,
 }
 
 /// How one attempt ended.
@@ -88,7 +90,9 @@ pub(crate) async fn remove(
 
 /// Asks once.
 pub(crate) async fn once(api: &Api<Pod>, pod: &Doomed, attempt: Duration) -> Attempt {
-    let preconditions = pod.uid.clone().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    let (uid, resource_version) = (pod.uid.clone(), pod.version.clone());
+    let conditional = uid.is_some() || resource_version.is_some();
+    let preconditions = conditional.then_some(Preconditions { uid, resource_version });
     // No grace period here: the pod's own terminationGracePeriodSeconds is the configured one.
     let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
     match timeout(attempt, api.delete(&pod.name, &parameters)).await {
@@ -100,7 +104,7 @@ pub(crate) async fn once(api: &Api<Pod>, pod: &Doomed, attempt: Duration) -> Att
 
 fn judge(error: &kube::Error) -> Attempt {
     match error {
-        // 409: the precondition failed, so the pod that was meant is gone.
+        // 409: the precondition failed, so the pod that was meant is gone, or no longer as it was.
         kube::Error::Api(status) if status.code == 404 || status.code == 409 => Attempt::Absent,
         error => Attempt::Failed(client::describe(error)),
     }

@@ -105,6 +105,11 @@ impl Lease {
         }
     }
 
+    /// The pod's unique id, if it is known.
+    pub(crate) fn uid(&self) -> Option<&str> {
+        self.uid.get().map(String::as_str)
+    }
+
     /// Removes the pod. Returns when the cluster has taken the request, or after `patience`: the task goes on.
     pub(crate) async fn end(&self, patience: Duration) {
         if let Some(removal) = self.begin_removal() {
@@ -116,7 +121,7 @@ impl Lease {
         if self.ended.swap(true, Ordering::AcqRel) {
             return None;
         }
-        let pod = Doomed { name: self.name.clone(), uid: self.uid.get().cloned() };
+        let pod = Doomed { name: self.name.clone(), uid: self.uid.get().cloned(), version: None };
         let (leases, api, timeouts) = (Arc::clone(&self.leases), self.api.clone(), self.timeouts.clone());
         let limit = Arc::clone(&self.limit);
         let key = (self.namespace.clone(), self.name.clone());

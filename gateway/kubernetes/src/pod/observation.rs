@@ -110,7 +110,9 @@ fn ended(pod: &Pod, status: &PodStatus, console: &str) -> Option<String> {
         return Some(exit(container, terminated, "The init container"));
     }
     let consoles = status.container_statuses.as_deref().unwrap_or_default();
-    if let Some(container) = consoles.iter().find(|container| container.name == console)
+    // Where the kubelet starts it again, the pod goes on.
+    if !restarts(pod)
+        && let Some(container) = consoles.iter().find(|container| container.name == console)
         && let Some(terminated) = container.state.as_ref().and_then(|state| state.terminated.as_ref())
     {
         return Some(exit(container, terminated, CONSOLE));
@@ -120,6 +122,11 @@ fn ended(pod: &Pod, status: &PodStatus, console: &str) -> Option<String> {
         Some("Succeeded") => Some("The pod ended.".to_owned()),
         _ => None,
     }
+}
+
+fn restarts(pod: &Pod) -> bool {
+    let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+    matches!(policy, Some("Always" | "OnFailure"))
 }
 
 /// How the container that serves the sessions is called.

@@ -1,8 +1,9 @@
-//! One watch over all pods of this process, for all its connections.
+//! One watch over all pods of this process, for all its connections; and one for each connection to a persistent pod.
 //!
 //! A watch per connection would cost the API server and the gateway a connection each, for as long as each session lives.
 //! One selects by the label of this run; each event is read ([`observe`]) and handed to the connection it concerns, which
-//! keeps no more than the reading.
+//! keeps no more than the reading. Persistent pods may be of anybody's making and bear no label to select them by, so those
+//! are watched by name.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,10 +44,19 @@ pub(crate) struct Subscription {
 impl PodWatch {
     /// Starts the watch over the pods of `run`.
     pub(crate) fn start(api: Api<Pod>, run: &RunId, metrics: Metrics) -> Arc<Self> {
-        let subscribers = Arc::new(Subscribers::default());
         let selector = format!("{}={}", meta::GATEWAY_RUN, run.as_str());
-        let task =
-            follow(api, watcher::Config::default().labels(&selector), Arc::clone(&subscribers), metrics);
+        Self::over(api, watcher::Config::default().labels(&selector), metrics)
+    }
+
+    /// Watches the one pod `name`, whosever it is, and follows it.
+    pub(crate) fn of_one(api: Api<Pod>, name: &str, console: &str, metrics: Metrics) -> Subscription {
+        let selector = format!("metadata.name={name}");
+        Self::over(api, watcher::Config::default().fields(&selector), metrics).subscribe(name, console)
+    }
+
+    fn over(api: Api<Pod>, config: watcher::Config, metrics: Metrics) -> Arc<Self> {
+        let subscribers = Arc::new(Subscribers::default());
+        let task = follow(api, config, Arc::clone(&subscribers), metrics);
         Arc::new(Self { subscribers, _task: AbortOnDropHandle::new(tokio::spawn(task)) })
     }
 

@@ -90,6 +90,8 @@ pub(super) fn impose(config: &mut file::Config, allow: &Allow) {
 const fn execution(mode: file::PodMode) -> ConnectionMode {
     match mode {
         file::PodMode::Connection => ConnectionMode::Connection,
+        file::PodMode::Session => ConnectionMode::Session,
+        file::PodMode::Persistent => ConnectionMode::Persistent,
     }
 }
 

@@ -59,7 +59,8 @@ fn what_the_template_says_is_kept() {
     let settings = settings(&json!({
         "metadata": {
             "namespace": "guests", "generateName": "box-",
-            "labels": {"team": "a", "containerssh_connection_id": "forged", "containerssh.io/gateway-run": "forged"},
+            "labels": {"team": "a", "containerssh_connection_id": "forged", "containerssh.io/gateway-run": "forged",
+                "containerssh.io/mode": "persistent"},
             "annotations": {"note": "n"},
         },
         "spec": {
@@ -77,6 +78,7 @@ fn what_the_template_says_is_kept() {
     assert_eq!(labels["team"], "a");
     assert_eq!(labels[meta::CONNECTION_ID], connection().connection_id);
     assert_eq!(labels[meta::GATEWAY_RUN], "00000000000000aa");
+    assert!(!labels.contains_key(meta::MODE), "the sweep would let it be");
     assert_eq!(pod.metadata.annotations.unwrap()["note"], "n");
     assert!(pod.metadata.name.unwrap().starts_with("box-0123"));
     assert_eq!(pod.metadata.generate_name, None);
@@ -130,17 +132,19 @@ fn environment_reaches_every_container_unexpanded_and_replaces_the_templates() {
 }
 
 #[test]
-fn metadata_shows_on_the_pod_only_where_it_is_mapped() {
+fn metadata_shows_on_the_pod_only_where_it_is_mapped_and_not_sensitive() {
     let settings = settings(&json!({
-        "exposeAuthMetadataAsLabels": {"team": "example.com/team", "odd": "example.com/odd", "id": "containerssh.io/gateway"},
-        "exposeAuthMetadataAsAnnotations": {"mail": "example.com/mail"},
+        "exposeAuthMetadataAsLabels": {"team": "example.com/team", "odd": "example.com/odd", "id": "containerssh.io/gateway",
+            "token": "example.com/token"},
+        "exposeAuthMetadataAsAnnotations": {"mail": "example.com/mail", "token": "example.com/token"},
     }));
     let mut connection = connection();
     for (key, text, sensitive) in [
         ("team", "red & blue", false),
         ("odd", "猫", false),
-        ("mail", "a@b", true),
+        ("mail", "a@b", false),
         ("secret", "s3cret", true),
+        ("token", "s3cret", true),
         ("id", "forged", false),
     ] {
         connection.metadata.insert(key.to_owned(), value(text, sensitive));

@@ -150,6 +150,22 @@ fn a_console_container_that_ended_says_how() {
 }
 
 #[test]
+fn a_console_container_that_will_be_started_again_has_not_ended() {
+    let of = |policy: &str| {
+        let mut spec = spec();
+        spec["restartPolicy"] = policy.into();
+        observed(&json!({"spec": spec, "status": {"phase": "Running", "containerStatuses": [{
+            "name": "shell", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": 1}},
+        }]}}))
+    };
+    assert!(matches!(of("Never"), Observation::Ended(_)));
+    for policy in ["Always", "OnFailure"] {
+        assert!(matches!(of(policy), Observation::Starting { .. }), "{policy}");
+    }
+}
+
+#[test]
 fn eviction_deadline_and_deletion_are_told_apart() {
     let evicted = with(
         &json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),

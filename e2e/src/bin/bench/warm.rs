@@ -1,0 +1,81 @@
+//! From nothing to the first byte of a shell, with a pod of the warm pool, against sshd on this machine.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use containerssh_e2e::{Login, wait};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::sshd::Sshd;
+use crate::stage::Stage;
+use crate::{Figure, median};
+
+/// The slowest but one of so many is the ninety-ninth percentile.
+const ROUNDS: usize = 100;
+/// Pods that wait. One is used at a time; the others are there while it is replaced.
+pub(crate) const POOL: usize = 3;
+/// For the pool to be full again, on a busy machine.
+const REFILL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Connect to the first byte of a shell's prompt, p50 and p99. Milliseconds.
+pub(crate) async fn connect() -> Result<[Figure; 2]> {
+    let stage = Stage::warm().await?;
+    let sshd = Sshd::start(1).await?;
+    let (mut ours, mut peer) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        full(&stage).await?;
+        ours.push(first_byte(&stage.login).await?);
+        peer.push(first_byte(&sshd.login).await?);
+    }
+    let missed = metric(&stage, "containerssh_kubernetes_warm_claims_total{outcome=\"missed\"}").await?;
+    ensure!(missed == 0.0, "{missed} connections found no pod in the pool");
+    stage.clear().await?;
+    let figure = |name, ours, peer| Figure { name, ours, peer, unit: "ms" };
+    Ok([
+        figure("warm-connect-p50", median(ours.clone()), median(peer.clone())),
+        figure("warm-connect-p99", percentile(ours, 99), percentile(peer, 99)),
+    ])
+}
+
+/// Waits until the pool is full and no pod of an earlier round is left: its end is not what is measured.
+async fn full(stage: &Stage) -> Result<()> {
+    stage.gateway.no_guests().await?;
+    wait::until("the pool to be full", REFILL_DEADLINE, || async {
+        let ready = metric(stage, "containerssh_kubernetes_warm_pods{state=\"ready\"}").await?;
+        ensure!(ready == POOL as f64, "{ready} are ready");
+        Ok(())
+    })
+    .await
+}
+
+async fn first_byte(login: &Login) -> Result<f64> {
+    let login = login.clone().option("RequestTTY=force");
+    let start = Instant::now();
+    let mut client =
+        login.ssh().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut first = [0];
+    let read = client.stdout.take().context("piped")?.read(&mut first).await?;
+    let elapsed = start.elapsed().as_secs_f64() * 1000.0;
+    ensure!(read == 1, "the shell ended without a word");
+    client.kill().await?;
+    Ok(elapsed)
+}
+
+/// A metric of the gateway; 0 where it has not counted yet.
+async fn metric(stage: &Stage, name: &str) -> Result<f64> {
+    let pod = stage.gateway.pods().await?.pop().context("a gateway pod")?;
+    let ip = pod.status.and_then(|status| status.pod_ip).context("its address")?;
+    let output = Command::new("curl").args(["-sf", &format!("http://{ip}:9100/metrics")]).output().await?;
+    ensure!(output.status.success(), "no metrics at {ip}:9100");
+    let text = String::from_utf8(output.stdout)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name));
+    Ok(value.map_or(Ok(0.0), |value| value.trim().parse())?)
+}
+
+fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() * percent / 100).min(values.len() - 1);
+    values[index.saturating_sub(1)]
+}
