@@ -23,7 +23,11 @@ async fn guests(client: &Client, selector: &str) -> Result<Vec<Pod>> {
 }
 
 /// One line for each session; `namespace` is that of the gateway, wherever its users' pods are.
-pub(crate) async fn sessions(client: &Client, namespace: Option<&str>, gateway: Option<&str>) -> Result<String> {
+pub(crate) async fn sessions(
+    client: &Client,
+    namespace: Option<&str>,
+    gateway: Option<&str>,
+) -> Result<String> {
     let of =
         |key: &str, value: Option<&str>| value.map(|value| format!(",{key}={value}")).unwrap_or_default();
     let selector = format!(
