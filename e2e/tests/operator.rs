@@ -354,3 +354,62 @@ async fn deleting_a_gateway_ends_its_guests_wherever_they_are() -> Result<()> {
     guests.discard().await?;
     namespace.discard().await
 }
+
+#[tokio::test]
+async fn what_a_gateway_forbids_is_refused_without_a_restart() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-security").await?;
+    let key = fixture::key().await?;
+    let gateway = Gateway::with_key(&namespace, "dev", USER, &key.public, json!({})).await?;
+    gateway.ready().await?;
+    let pod = gateway.pods().await?.pop().context("a gateway pod")?.name_any();
+    let login = Login::with_key(&gateway, USER, key).await?;
+    login.run("echo free").await?.expect_code(0)?;
+
+    let security = json!({"security": {"command": {"mode": "Filter", "allow": ["id -u"]}, "shell": {"mode": "Disable"}}});
+    Gateway::with_key(&namespace, "dev", USER, &key.public, security).await?;
+    // The kubelet brings the file to the pod in its own time.
+    wait::until("other commands to be refused", Duration::from_secs(180), || async {
+        let code = login.run("echo free").await?.code();
+        ensure!(code != 0, "they are still run");
+        Ok(())
+    })
+    .await?;
+    login.run("id -u").await?.expect_code(0)?;
+    ensure!(gateway.pods().await?.iter().any(|now| now.name_any() == pod), "the gateway was restarted");
+    namespace.discard().await
+}
+
+#[tokio::test]
+async fn a_rotated_secret_is_taken_up() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-rotated").await?;
+    let rotate = || async {
+        let key = containerssh_e2e::ssh::Key::generate().await?;
+        let text = std::fs::read_to_string(key.path())?;
+        namespace.secret("own-keys", json!({"ssh_host_ed25519_key": text})).await?;
+        let output = Command::new("ssh-keygen").arg("-lf").arg(key.path()).output().await?;
+        let line = String::from_utf8(output.stdout)?;
+        Ok::<_, anyhow::Error>(line.split(' ').nth(1).context("a fingerprint")?.to_owned())
+    };
+    let extra = json!({"replicas": 0, "ssh": {"hostKeysSecretRef": {"name": "own-keys"}}});
+    let mut gateway = None;
+    for round in 0..3 {
+        let fingerprint = rotate().await?;
+        let gateway = match &gateway {
+            Some(gateway) => gateway,
+            None => {
+                let made =
+                    Gateway::with_key(&namespace, "dev", USER, "ssh-ed25519 AAAA", extra.clone()).await?;
+                gateway.insert(made)
+            }
+        };
+        wait::until(&format!("key {round} to be that of the gateway"), Duration::from_secs(60), || async {
+            let status = gateway.get().await?.data["status"].clone();
+            ensure!(status["hostKeyFingerprints"] == json!([fingerprint]), "{status}");
+            Ok(())
+        })
+        .await?;
+    }
+    namespace.discard().await
+}

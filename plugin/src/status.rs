@@ -71,7 +71,7 @@ pub(crate) async fn explain(client: &Client, namespace: &str, name: &str) -> Res
     let rows: Vec<_> = (audit.why.iter())
         .map(|(path, who)| {
             let value = path.split('.').fold(&effective, |value, key| value.get(key).unwrap_or(value));
-            // What was taken whole from one has its origin in the last column.
+            // What was taken whole from one has its origin in the column before.
             let value = match value.as_object() {
                 Some(map) => {
                     let kept = map.iter().filter(|(key, _)| *key != "from");
@@ -79,10 +79,11 @@ pub(crate) async fn explain(client: &Client, namespace: &str, name: &str) -> Res
                 }
                 None => value.clone(),
             };
-            vec![path.clone(), printable(&value.to_string()), printable(who)]
+            // Values last: a bucket with its certificates is long.
+            vec![path.clone(), printable(who), printable(&value.to_string())]
         })
         .collect();
-    let mut text = table(&["SETTING", "VALUE", "DECIDED BY"], &rows);
+    let mut text = table(&["SETTING", "DECIDED BY", "VALUE"], &rows);
     for excluded in &audit.exclusions {
         let (policy, reason) = (&excluded.policy, printable(&excluded.reason));
         text.push_str(&format!(
