@@ -126,7 +126,8 @@ impl Process {
     pub async fn stop(&mut self) -> Result<()> {
         let mut child = self.child.take().context("it does not run")?;
         let pid = child.id().context("its process id")?;
-        Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        let told = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await?;
+        ensure!(told.success(), "it could not be told");
         let status = tokio::time::timeout(STOP_DEADLINE, child.wait()).await.context("it does not end")??;
         ensure!(status.success(), "it ended with {status}:\n{}", self.last_words());
         Ok(())
