@@ -10,7 +10,6 @@ mod encoder;
 mod memory;
 mod operator;
 mod reader;
-mod sshd;
 mod stage;
 mod terminal;
 mod transfer;

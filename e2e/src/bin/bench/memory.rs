@@ -9,7 +9,6 @@ use containerssh_e2e::{Login, wait};
 use tokio::process::{Child, Command};
 
 use crate::Figure;
-use crate::sshd::Sshd;
 use crate::stage::Stage;
 
 const CONNECTIONS: usize = 200;

@@ -8,9 +8,9 @@ use containerssh_e2e::{Login, wait};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::sshd::Sshd;
 use crate::stage::Stage;
 use crate::{Figure, median};
+use containerssh_e2e::sshd::Sshd;
 
 /// The slowest but one of so many is the ninety-ninth percentile.
 const ROUNDS: usize = 100;
