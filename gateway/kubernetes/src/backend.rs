@@ -208,6 +208,11 @@ impl KubernetesBackend {
         let connected = agent::connect(&target, settings, agent, &process.metrics).await.inspect_err(|error| {
             tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %target.pod, %error, "No agent");
         })?;
-        Ok(Arc::new(AgentGuest { pod: guest, agent: connected, metrics: process.metrics.clone() }))
+        Ok(Arc::new(AgentGuest {
+            pod: guest,
+            agent: connected,
+            settings: Arc::clone(settings),
+            metrics: process.metrics.clone(),
+        }))
     }
 }
