@@ -67,11 +67,16 @@ async fn a_usual_image_serves_commands_terminals_and_bytes_both_ways_by_either_c
 async fn sftp_works_in_images_without_a_server_and_even_without_a_shell() -> Result<()> {
     let environment = Cluster::connect().await?.environment;
     for (name, image) in [("busybox", &environment.busybox_image), ("noshell", &environment.noshell_image)] {
-        let (namespace, gateway) = gateway(&format!("sftp-{name}"), image, "auto", json!({})).await?;
+        // Such images have nothing that their users may write to.
+        let spec = json!({
+            "pod": {"volumes": [{"name": "data", "emptyDir": {}}]},
+            "container": {"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        });
+        let (namespace, gateway) = gateway(&format!("sftp-{name}"), image, "auto", spec).await?;
         let directory = tempfile::tempdir()?;
         let bytes = random_bytes(BIG);
         std::fs::write(directory.path().join("sent"), &bytes)?;
-        let batch = "mkdir /d\nput sent /d/there\nrename /d/there /d/moved\nls -l /d\nget /d/moved back\nrm /d/moved\nrmdir /d\n";
+        let batch = "cd /data\nmkdir d\nput sent d/there\nrename d/there d/moved\nls -l d\nget d/moved back\nrm d/moved\nrmdir d\n";
         gateway.login.sftp(batch, directory.path()).await?.expect_code(0)?;
         ensure!(std::fs::read(directory.path().join("back"))? == bytes, "{name}: other bytes came back");
         finish(namespace, gateway).await?;

@@ -157,7 +157,7 @@ impl KubernetesBackend {
             let (id, name) = (&connection.connection_id, &pod.target().pod);
             tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %name, %error, "No agent");
         })?;
-        Ok(Arc::new(AgentGuest { pod, agent: connected, metrics }))
+        Ok(Arc::new(AgentGuest { pod, agent: connected, settings: Arc::clone(settings), metrics }))
     }
 
     fn count(&self, guest: &Result<Arc<dyn Guest>, BackendError>, begun: Instant) {

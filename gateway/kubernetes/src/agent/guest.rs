@@ -1,8 +1,11 @@
 //! A pod whose programs an agent runs.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use containerssh_backend::{
-    BackendError, Bind, DialError, Guest, Incoming, Program, ProgramSpec, Stream, Target,
+    BackendError, Bind, Command, DialError, Guest, Incoming, Program, ProgramSpec, Stream, Target,
 };
 use containerssh_link::RemoteGuest;
 use tokio::time::Instant;
@@ -10,13 +13,25 @@ use tokio::time::Instant;
 use crate::codes::code;
 use crate::guest::PodGuest;
 use crate::metrics::{Metrics, Outcome};
+use crate::settings::Settings;
 
 /// The agent runs programs; the pod is watched and removed as any other.
 #[derive(Debug)]
 pub(crate) struct AgentGuest {
     pub(crate) pod: PodGuest,
     pub(crate) agent: RemoteGuest,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Metrics,
+}
+
+/// What is not configured does not exist: an agent has an SFTP server wherever it is, but a policy may not want one.
+fn allowed(subsystems: &BTreeMap<String, String>, command: &Command) -> Result<(), BackendError> {
+    match command {
+        Command::Subsystem(name) if !subsystems.contains_key(name) => Err(BackendError::ProgramFailed(
+            format!("The subsystem {name:?} is not configured (kubernetes.pod.subsystems)."),
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -28,7 +43,10 @@ impl Guest for AgentGuest {
     async fn start(&self, mut spec: ProgramSpec) -> Result<Program, BackendError> {
         spec.env = self.pod.environment(spec.env);
         let (begun, channel) = (Instant::now(), spec.channel);
-        let result = self.agent.start(spec).await;
+        let result = match allowed(&self.settings.subsystems, &spec.command) {
+            Ok(()) => self.agent.start(spec).await,
+            Err(error) => Err(error),
+        };
         let outcome = if result.is_ok() { Outcome::success } else { Outcome::failure };
         self.metrics.exec_started(outcome, begun.elapsed());
         if let Err(error) = &result {
@@ -71,5 +89,19 @@ impl Guest for AgentGuest {
     async fn close(&self) {
         self.agent.close().await;
         self.pod.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_own_sftp_server_serves_only_where_sftp_is_configured() {
+        let sftp = Command::Subsystem("sftp".to_owned());
+        let configured = BTreeMap::from([("sftp".to_owned(), "/usr/lib/openssh/sftp-server".to_owned())]);
+        assert!(allowed(&configured, &sftp).is_ok());
+        assert!(allowed(&BTreeMap::new(), &sftp).unwrap_err().to_string().contains("not configured"));
+        assert!(allowed(&BTreeMap::new(), &Command::Shell).is_ok());
     }
 }
