@@ -192,6 +192,13 @@ async fn a_persistent_pod_stays_with_what_is_in_it_and_without_the_programs_of_w
     process.be_replaced().await?;
     let kept = process.login(USER, key().await?).run("cat /tmp/kept").await?.expect_code(0)?;
     ensure!(kept.out() == "kept\n", "found {}", kept.out());
+    // Nor do programs stay when the gateway goes in good order.
+    let client = begun(&process.login(USER, key().await?)).await?;
+    process.stop().await?;
+    drop(client);
+    process.be_replaced().await?;
+    let left = process.login(USER, key().await?).run(COUNT).await?;
+    ensure!(left.out().trim() == "0", "{} still run", left.out().trim());
     process.stop().await?;
     let pods = process.wait_for_pods("", 1).await?;
     ensure!(pods[0].uid() == uid, "it is another pod");

@@ -187,9 +187,8 @@ impl KubernetesBackend {
             "The pod is ready"
         );
         let target = self.starter.target(name, settings.console_name.clone());
-        let metrics = self.starter.process.metrics.clone();
-        let guest =
-            PodGuest::new(target, Arc::clone(settings), subscription, Tenure::Own(lease), env, metrics);
+        let (settings, tenure) = (Arc::clone(settings), Tenure::Own(lease));
+        let guest = PodGuest::new(target, settings, subscription, tenure, env, &self.starter.process);
         guest.prepare(connection, progress).await?;
         self.served(guest, connection, progress).await
     }

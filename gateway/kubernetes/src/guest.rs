@@ -11,6 +11,7 @@ use containerssh_backend::{
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::codes::code;
 use crate::exec::{self, StartError, Target};
@@ -23,6 +24,7 @@ use crate::pod::watch::Subscription;
 use crate::settings::{Settings, Timeouts};
 use crate::shim::{self, Launch};
 use crate::signal;
+use crate::start::Process;
 
 /// Between HUP and KILL for a program that nobody is connected to any more: time to write a file, not to linger.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ pub(crate) struct Remains {
     timeouts: Timeouts,
     /// The pod is being removed, and everything in it.
     closing: CancellationToken,
+    /// What the end of the process waits for.
+    tasks: TaskTracker,
     runtime: Handle,
 }
 
@@ -44,7 +48,7 @@ impl Remains {
     #[cfg(test)]
     pub(crate) fn of(target: Target) -> Self {
         let (timeouts, closing) = (Timeouts::default(), CancellationToken::new());
-        Self { target, timeouts, closing, runtime: Handle::current() }
+        Self { target, timeouts, closing, tasks: TaskTracker::new(), runtime: Handle::current() }
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -57,8 +61,8 @@ impl Remains {
 
     /// Ends a process group in the background, unless its pod goes first.
     pub(crate) fn end(&self, group: u32, terminal: bool) {
-        let Self { target, timeouts, closing, runtime } = self.clone();
-        runtime.spawn(closing.run_until_cancelled_owned(async move {
+        let Self { target, timeouts, closing, tasks, runtime } = self.clone();
+        let ending = closing.run_until_cancelled_owned(async move {
             sleep(ABANDON_DELAY).await;
             for (signal, grace) in [(Signal::HUP, KILL_GRACE), (Signal::KILL, Duration::ZERO)] {
                 match timeout(timeouts.signal, signal::send(&target, signal, group, terminal)).await {
@@ -69,7 +73,8 @@ impl Remains {
                 }
                 sleep(grace).await;
             }
-        }));
+        });
+        tasks.spawn_on(ending, &runtime);
     }
 }
 
@@ -107,11 +112,12 @@ impl PodGuest {
         subscription: Subscription,
         tenure: Tenure,
         env: BTreeMap<String, String>,
-        metrics: Metrics,
+        process: &Process,
     ) -> Self {
         let name = format!("{}/{}", target.namespace, target.pod);
         let (timeouts, closing) = (settings.timeouts.clone(), CancellationToken::new());
-        let remains = Remains { target, timeouts, closing, runtime: Handle::current() };
+        let (tasks, metrics) = (process.leases.tasks(), process.metrics.clone());
+        let remains = Remains { target, timeouts, closing, tasks, runtime: Handle::current() };
         Self { name, settings, subscription, remains, metrics, env, tenure }
     }
 

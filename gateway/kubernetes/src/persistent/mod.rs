@@ -137,14 +137,14 @@ async fn enter(
                     // It went while we looked at it.
                     continue;
                 };
-                let metrics = starter.process.metrics.clone();
-                let subscription = PodWatch::of_one(api.clone(), name, &container, metrics.clone());
+                let process = &starter.process;
+                let subscription = PodWatch::of_one(api.clone(), name, &container, process.metrics.clone());
                 let ready = wait::ready(subscription.receiver(), progress, deadline).await;
                 ready.map_err(|why| why.into_error(name, timeouts.pod_start, subscription.trouble()))?;
                 let target = starter.target(name.to_owned(), container);
                 let env = manifest::environment(settings, connection);
                 let settings = settings.clone();
-                return Ok(PodGuest::new(target, settings, subscription, Tenure::Visit(visit), env, metrics));
+                return Ok(PodGuest::new(target, settings, subscription, Tenure::Visit(visit), env, process));
             }
         }
     }

@@ -82,13 +82,18 @@ impl Leases {
         self.live().contains(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// Waits until every removal under way is done, at most until `deadline`. Returns how many are not.
+    /// Waits until every removal and every other task under way is done, at most until `deadline`. Returns how many are not.
     pub(crate) async fn drain(&self, deadline: Instant) -> usize {
         self.removals.close();
         // What is not done by then is the sweep's, of a peer or of the next start.
         let _ = timeout_at(deadline, self.removals.wait()).await;
         self.removals.reopen();
         self.removals.len()
+    }
+
+    /// What has to be done before the process ends, besides removals.
+    pub(crate) fn tasks(&self) -> TaskTracker {
+        self.removals.clone()
     }
 
     fn live(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
