@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 /// A ContainerSSH-compatible SSH gateway: one pod per connection, every byte recorded.
 #[derive(Debug, Parser)]
@@ -35,4 +35,26 @@ pub struct Cli {
     /// Print the reference of all configuration keys, as Markdown, and exit
     #[arg(long, group = "task")]
     pub keys: bool,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print a configuration as SSHGateway, AuditPolicy and Secrets, after comments that say what has no counterpart. Holds the secrets that the configuration holds
+    Convert {
+        /// The configuration file, of ContainerSSH or of this gateway
+        file: PathBuf,
+
+        /// Name of the gateway
+        #[arg(long, default_value = "ssh")]
+        name: String,
+
+        /// Namespace of the gateway
+        #[arg(long, default_value = "default")]
+        namespace: String,
+    },
 }

@@ -7,6 +7,7 @@
 //! serve    accept loop, limits, drain; the stream that can be cut and held back
 //! tailor   settings of one connection's own, from the configuration server
 //! ssh      one connection: supervisor, handler, login, sessions
+//! convert  a configuration as custom resources
 //! admin    health and metrics
 //! ```
 //!
@@ -16,6 +17,7 @@
 pub mod admin;
 mod cli;
 pub mod codes;
+pub mod convert;
 pub mod hostkeys;
 pub mod reload;
 mod run;
@@ -24,7 +26,7 @@ mod snapshot;
 mod ssh;
 mod tailor;
 
-pub use cli::Cli;
+pub use cli::{Cli, Command};
 pub use run::run;
 pub use serve::{Deps, Limits, serve};
 pub use snapshot::{Current, Services, Snapshot, SnapshotError};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use containerssh_gateway::{Cli, admin, codes, reload, run};
+use containerssh_gateway::{Cli, Command, admin, codes, convert, reload, run};
 
 /// The configuration is wrong: nothing that trying again would mend (sysexits.h, `EX_USAGE`).
 const BAD_CONFIG: u8 = 64;
@@ -18,6 +18,15 @@ fn main() -> ExitCode {
     }
     if cli.keys {
         return print(&containerssh_config::reference_markdown());
+    }
+    if let Some(Command::Convert { file, name, namespace }) = &cli.command {
+        return match reload::load(file) {
+            Ok(loaded) => {
+                let made = convert::convert(&loaded.config, name, namespace).to_yaml();
+                made.map_or_else(|error| fail(1, &error), |text| print(&text))
+            }
+            Err(error) => fail(BAD_CONFIG, &error),
+        };
     }
     let loaded = match reload::load(&cli.config) {
         Ok(loaded) => loaded,

@@ -8,11 +8,14 @@
     reason = "tests fail by panicking; clippy exempts only functions that are tests themselves"
 )]
 
+mod certificates;
 mod configserver;
+mod convert;
 mod ending;
 mod limits;
 mod login;
 mod methods;
+mod oidc;
 mod openssh;
 mod process;
 mod reloading;
