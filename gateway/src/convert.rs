@@ -162,7 +162,7 @@ impl Made<'_> {
                     put(&mut log, "level", json!(capitalised(level)));
                 }
                 level => {
-                    self.notes.push(format!("log.level {level} has no counterpart: Error is the highest"))
+                    self.notes.push(format!("log.level {level} has no counterpart: Error is the highest"));
                 }
             }
         }
@@ -173,10 +173,10 @@ impl Made<'_> {
         if config.drain != default.drain {
             put(&mut spec, "drain", json!({"timeout": time(config.drain.timeout)}));
         }
-        self.object("SSHGateway", spec)
+        self.object("SSHGateway", &spec)
     }
 
-    fn object(&self, kind: &str, spec: Value) -> Value {
+    fn object(&self, kind: &str, spec: &Value) -> Value {
         json!({
             "apiVersion": "containerssh.io/v1alpha1",
             "kind": kind,

@@ -74,8 +74,8 @@ impl Certificates {
         let reading = tokio::task::spawn_blocking(move || this.read(&username));
         let trusted = match tokio::time::timeout(READ_TIMEOUT, reading).await {
             Ok(Ok(Ok(trusted))) => trusted,
-            Ok(Ok(Err(reason))) => return unavailable(attempt, reason),
-            Ok(Err(_)) | Err(_) => return unavailable(attempt, "reading the files took too long".to_owned()),
+            Ok(Ok(Err(reason))) => return unavailable(attempt, &reason),
+            Ok(Err(_)) | Err(_) => return unavailable(attempt, "reading the files took too long"),
         };
         let login = rules::Login {
             username: &attempt.username,
@@ -166,7 +166,7 @@ fn principals(path: &Path, text: &str) -> Vec<String> {
     principals
 }
 
-fn unavailable(attempt: &Attempt, reason: String) -> Verdict {
+fn unavailable(attempt: &Attempt, reason: &str) -> Verdict {
     tracing::error!(
         code = code::AUTH_CERTIFICATE_FILE_FAILED,
         connectionId = attempt.connection_id,

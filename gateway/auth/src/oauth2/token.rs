@@ -93,7 +93,7 @@ fn check(claims: &Map<String, Value>, expected: &Expected<'_>, now: Timestamp) -
     let now = now.as_second();
     let leeway = i64::try_from(LEEWAY).unwrap_or_default();
     // JSON numbers may have a fraction.
-    let time = |name: &str| claims.get(name).map(|value| value.as_f64());
+    let time = |name: &str| claims.get(name).map(Value::as_f64);
     match time("exp") {
         #[allow(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
         Some(Some(expires)) if expires > (now - leeway) as f64 => {}
@@ -139,10 +139,10 @@ mod tests {
         assert_eq!(claims(|_| {}), Ok(()));
         assert_eq!(claims(|claims| drop(claims.insert("aud".into(), json!(["gateway"])))), Ok(()));
         assert_eq!(
-            claims(|claims| drop(
+            claims(|claims| {
                 claims
-                    .extend([("aud".into(), json!(["other", "gateway"])), ("azp".into(), json!("gateway"))])
-            )),
+                    .extend([("aud".into(), json!(["other", "gateway"])), ("azp".into(), json!("gateway"))]);
+            }),
             Ok(())
         );
         for (name, value, reason) in [
