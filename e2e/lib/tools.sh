@@ -30,7 +30,9 @@ tool_dir() {
 }
 
 build_tool() {
-    local name=$1 dir=$2 packages=(tool)
+    local name=$1 dir=$2 packages=(tool) cgo=0
+    # Dex comes with SQLite, which is C.
+    [[ $name != dex ]] || cgo=1
     # A main package of our own beside the modules' programs.
     [[ -d $E2E_DIR/tools/$name/coredns ]] && packages+=(./coredns)
     step "building $name (minutes when the Go cache is empty)"
@@ -40,7 +42,7 @@ build_tool() {
     # -mod=readonly and no -buildvcs: what is committed is what is built, whatever GOFLAGS the machine has.
     (
         cd "$E2E_DIR/tools/$name"
-        CGO_ENABLED=0 GOGC=400 GOFLAGS='' GOWORK=off nice -n 5 go build -mod=readonly -buildvcs=false -trimpath \
+        CGO_ENABLED=$cgo GOGC=400 GOFLAGS='' GOWORK=off nice -n 5 go build -mod=readonly -buildvcs=false -trimpath \
             -ldflags "$(tool_ldflags "$name")" -o "$dir.part/" "${packages[@]}"
     ) >"$dir.log" 2>&1 || { tail -20 "$dir.log" >&2; return 1; }
     # etcd's program is named after its directory.

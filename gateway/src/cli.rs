@@ -8,10 +8,6 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "containerssh-gateway", version, about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// Something else than running a gateway
-    #[command(subcommand)]
-    pub task: Option<Task>,
-
     /// The configuration file: ContainerSSH's keys, as YAML or (named *.json) as JSON
     #[arg(long, value_name = "FILE", env = "CONTAINERSSH_CONFIG", default_value = "config.yaml")]
     pub config: PathBuf,
@@ -39,13 +35,31 @@ pub struct Cli {
     /// Print the reference of all configuration keys, as Markdown, and exit
     #[arg(long, group = "task")]
     pub keys: bool,
+
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
-/// What else there is to do.
+/// What to do instead of serving.
 #[derive(Debug, Subcommand)]
-pub enum Task {
+pub enum Command {
     /// Try it out: a recording gateway on 127.0.0.1 whose programs run on this machine
     Demo(Demo),
+
+    /// Print a configuration as SSHGateway, AuditPolicy and Secrets, after comments that say what has no counterpart. Holds the secrets that the configuration holds
+    Convert {
+        /// The configuration file, of ContainerSSH or of this gateway
+        file: PathBuf,
+
+        /// Name of the gateway
+        #[arg(long, default_value = "ssh")]
+        name: String,
+
+        /// Namespace of the gateway
+        #[arg(long, default_value = "default")]
+        namespace: String,
+    },
 }
 
 /// `containerssh-gateway demo`

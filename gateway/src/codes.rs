@@ -44,9 +44,10 @@ containerssh_log::codes! {
         CORE_START_FAILED = "The gateway cannot start.";
         CORE_STARTED = "The gateway runs.";
         CORE_STOPPED = "The gateway has ended.";
+        AUTH_REDIRECT_AVAILABLE = "The page that shows the codes of logins at an identity provider is served.";
         HEALTH_AVAILABLE = "The health server listens.";
         METRICS_AVAILABLE = "The metrics server listens.";
-        HTTP_LISTEN_FAILED = "The health or metrics server cannot listen on its address.";
+        HTTP_LISTEN_FAILED = "The health, metrics or redirect server cannot listen on its address.";
     }
 }
 

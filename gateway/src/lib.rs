@@ -8,6 +8,7 @@
 //! tailor   settings of one connection's own, from the configuration server
 //! ssh      one connection: supervisor, handler, login, sessions
 //! backends what serves connections: a cluster, or this host
+//! convert  a configuration as custom resources
 //! demo     a gateway of this host for ten seconds' look
 //! admin    health and metrics
 //! ```
@@ -19,6 +20,7 @@ pub mod admin;
 mod backends;
 mod cli;
 pub mod codes;
+pub mod convert;
 pub mod demo;
 pub mod hostkeys;
 pub mod reload;
@@ -28,7 +30,7 @@ mod snapshot;
 mod ssh;
 mod tailor;
 
-pub use cli::{Cli, Demo, Task};
+pub use cli::{Cli, Command, Demo};
 pub use run::run;
 pub use serve::{Deps, Limits, serve};
 pub use snapshot::{Current, Services, Snapshot, SnapshotError};

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use containerssh_gateway::{Cli, Task, admin, codes, demo, reload, run};
+use containerssh_gateway::{Cli, Command, admin, codes, convert, demo, reload, run};
 
 /// The configuration is wrong: nothing that trying again would mend (sysexits.h, `EX_USAGE`).
 const BAD_CONFIG: u8 = 64;
@@ -14,9 +14,6 @@ fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    if let Some(Task::Demo(demo)) = &cli.task {
-        return demo::run(demo).map_or_else(|error| fail(1, &format!("{error:#}")), |()| ExitCode::SUCCESS);
-    }
     if cli.codes {
         return print(&codes::markdown());
     }
@@ -25,6 +22,22 @@ fn main() -> ExitCode {
     }
     if cli.keys {
         return print(&containerssh_config::reference_markdown());
+    }
+    match &cli.command {
+        Some(Command::Demo(demo)) => {
+            let done = demo::run(demo);
+            return done.map_or_else(|error| fail(1, &format!("{error:#}")), |()| ExitCode::SUCCESS);
+        }
+        Some(Command::Convert { file, name, namespace }) => {
+            return match reload::load(file) {
+                Ok(loaded) => {
+                    let made = convert::convert(&loaded.config, name, namespace).to_yaml();
+                    made.map_or_else(|error| fail(1, &error), |text| print(&text))
+                }
+                Err(error) => fail(BAD_CONFIG, &error),
+            };
+        }
+        None => {}
     }
     let loaded = match reload::load(&cli.config) {
         Ok(loaded) => loaded,

@@ -132,6 +132,11 @@ async fn serve_admin(
         notice!(code = codes::core::HEALTH_AVAILABLE, module = "health", listen = %config.health.listen, "Health");
         tokio::spawn(admin::serve(listener, health.router(), stopped.clone()));
     }
+    if let Some(address) = config.auth.keyboard_interactive.redirect() {
+        let listener = admin::listen("auth.keyboardInteractive.oauth2.redirect.listen", address).await?;
+        notice!(code = codes::core::AUTH_REDIRECT_AVAILABLE, module = "auth", listen = %address, "Codes of logins at the identity provider");
+        tokio::spawn(admin::serve(listener, admin::redirect_router(), stopped.clone()));
+    }
     if config.metrics.enable {
         let listener = admin::listen("metrics.listen", config.metrics.listen).await?;
         notice!(code = codes::core::METRICS_AVAILABLE, module = "metrics", listen = %config.metrics.listen, "Metrics");

@@ -1,4 +1,4 @@
-//! Who a client is: ContainerSSH's authentication webhooks and authorized_keys files.
+//! Who a client is: ContainerSSH's authentication webhooks, authorized_keys files, OpenSSH certificates.
 //!
 //! The SSH layer asks an [`Authenticator`] and gets a [`Verdict`]; it never learns how the answer came about. **Every
 //! doubt denies**: an answer that cannot be read, a server that cannot be reached and a file that cannot be parsed are
@@ -9,10 +9,13 @@
 
 //!
 //! [`authenticator`] makes the [`Authenticator`] that a configuration asks for: files of authorized keys ([`keys`]) are
-//! asked first, then the webhook ([`webhook`]).
+//! asked first, then the webhook ([`webhook`]). Certificates ([`certificates`]) are judged by the authorities that the
+//! configuration or a user's file of authorized keys trusts. What is revoked lets nobody in, whoever lists it.
 
+pub mod certificates;
 mod configured;
 pub mod keys;
+pub mod oauth2;
 mod restrictions;
 pub mod webhook;
 
@@ -21,6 +24,7 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use containerssh_backend::{FileValue, MetadataValue};
+use russh::keys::Certificate;
 
 pub use configured::{AuthConfigError, authenticator};
 pub use restrictions::Restrictions;
@@ -31,6 +35,12 @@ containerssh_log::codes! {
         AUTH_BACKEND_ERROR = "A webhook of authentication gave no usable answer within authTimeout, or one that is no use repeating; the attempt was denied.";
         AUTHZ_FAILED = "The authorization webhook did not let in a user whose credentials are good.";
         AUTH_INVALID_STATUS = "A webhook of authentication answered with an HTTP status other than 200.";
+        AUTH_CERTIFICATE_FILE_FAILED = "A file that certificates are judged by (authorities, principals) could not be read; no certificate is accepted.";
+        AUTH_CERTIFICATE_FILE_LINE = "A line of a file of principals is no plain principal; it grants nothing.";
+        AUTH_CERTIFICATE_REFUSED = "A certificate whose holder has its key does not let them in; the reason says why.";
+        AUTH_OIDC_REJECTED = "A login at an identity provider did not succeed: the user refused, took too long, or is not who may log in.";
+        AUTH_REVOKED = "A key or certificate was offered that is revoked.";
+        AUTH_REVOKED_FILE_FAILED = "A file of revoked keys could not be read; no key and no certificate is accepted.";
         AUTH_KEYS_LINE_REFUSED = "A line of an authorized_keys file lists the offered key, but with an option that this version cannot honour or whose condition is not met; the line grants nothing.";
         AUTH_KEYS_LINE_INVALID = "A line of an authorized_keys file is not a key; it grants nothing.";
         AUTH_KEYS_READ_FAILED = "A file of authorized keys could not be read; it grants nothing.";
@@ -41,6 +51,7 @@ containerssh_log::codes! {
         HTTP_CLIENT_REDIRECTS_DISABLED = "An HTTP server answered with a redirect, which allowRedirects forbids.";
         HTTP_CLIENT_REQUEST = "An HTTP request is being made.";
         HTTP_CLIENT_RESPONSE = "An HTTP request was answered.";
+        OIDC_ACCESS_TOKEN_FETCH_FAILED = "An identity provider cannot be reached, or what it says does not hold; the login was denied.";
     }
 }
 
@@ -109,6 +120,32 @@ pub struct Methods {
     pub keyboard_interactive: bool,
 }
 
+/// What a user is asked (RFC 4256 section 3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Shown before the prompts.
+    pub instructions: String,
+    /// Each with whether what is typed is shown. May be none: then the client answers at once.
+    pub prompts: Vec<(String, bool)>,
+}
+
+/// Where a dialogue stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The user is asked.
+    Ask(Question),
+    /// There is a verdict; the dialogue is over.
+    Done(Verdict),
+}
+
+/// A keyboard-interactive login (RFC 4256) of one connection.
+#[async_trait]
+pub trait Dialogue: Send + Sync {
+    /// Takes the answers to the last question (none at the beginning). Bounded in time by the configuration; dropping it ends
+    /// the login.
+    async fn next(&mut self, answers: &[String]) -> Step;
+}
+
 /// Decides about attempts. One per configuration, shared by all connections; bounded in time by its configuration.
 #[async_trait]
 pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
@@ -118,6 +155,18 @@ pub trait Authenticator: Send + Sync + std::fmt::Debug + 'static {
     async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict;
     /// Whether this key, in authorized_keys form without comment, may log in. Asked before possession is proven.
     async fn public_key(&self, attempt: &Attempt, authorized_key: &str) -> Verdict;
+    /// Begins a keyboard-interactive login; `None` if there is none.
+    fn keyboard_interactive(&self, _attempt: &Attempt) -> Option<Box<dyn Dialogue>> {
+        None
+    }
+    /// Whether a certificate could let this user in.
+    async fn may_have_certificate(&self, _attempt: &Attempt) -> bool {
+        false
+    }
+    /// A certificate whose holder has proven to have its key, and whose signature is valid.
+    async fn certificate(&self, _attempt: &Attempt, _certificate: &Certificate) -> Verdict {
+        Verdict::Rejected
+    }
     /// The last word on somebody whose credentials are good. The verdict's identity replaces the one given.
     async fn authorize(&self, _attempt: &Attempt, identity: Identity) -> Verdict {
         Verdict::Accepted(Box::new(identity))

@@ -99,17 +99,32 @@ async fn options_only_take_away() {
         (format!("from=\"192.0.2.0/24\" {ALICE}"), true),
         (format!("from=\"198.51.100.0/24\" {ALICE}"), false),
         (format!("expiry-time=\"20260601115959Z\" {ALICE}"), false),
-        (format!("command=\"/usr/bin/backup\" {ALICE}"), false),
-        (format!("no-pty {ALICE}"), false),
+        (format!("tunnel=\"0\" {ALICE}"), false),
+        (format!("environment=\"A=b\" {ALICE}"), false),
+        (format!("verify-required {ALICE}"), false),
+        // An authority signs; it does not log in itself.
         (format!("cert-authority {ALICE}"), false),
         (format!("unheard-of {ALICE}"), false),
         // A line that grants nothing does not stand in the way of one that does.
-        (format!("command=\"x\" {ALICE}\n{ALICE}"), true),
+        (format!("tunnel=\"x\" {ALICE}\n{ALICE}"), true),
         (format!("garbage in between\n\u{1b}[31m\nssh-ed25519 AAAA\n{ALICE}"), true),
     ] {
         directory.write("alice", &line);
         assert_eq!(accepted(&directory.keys().public_key(&attempt(), ALICE).await), grants, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_line_s_command_and_switches_go_with_the_user() {
+    let directory = Directory::new();
+    directory
+        .write("alice", format!("command=\"/usr/bin/backup --all\",no-pty,no-port-forwarding {ALICE}\n"));
+    let Verdict::Accepted(identity) = directory.keys().public_key(&attempt(), ALICE).await else {
+        panic!("rejected")
+    };
+    let restrictions = identity.restrictions;
+    assert_eq!(restrictions.force_command.as_deref(), Some("/usr/bin/backup --all"));
+    assert!(restrictions.no_pty && restrictions.no_port_forwarding && !restrictions.no_agent_forwarding);
 }
 
 #[tokio::test]
@@ -159,6 +174,7 @@ async fn with_webhook(
             method: AuthMethod::Webhook,
             webhook: settings(&server.url()),
             authorized_keys: Files { paths },
+            ..PublicKeyAuth::default()
         },
         ..Auth::default()
     };

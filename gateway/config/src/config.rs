@@ -139,7 +139,7 @@ impl Config {
     }
 
     /// Sha256 over the settings that only a restart changes, as 64 hexadecimal digits: `ssh.listen`, `ssh.hostkeys`,
-    /// the directories records are kept in, and the listeners of health and metrics. Everything else takes effect for
+    /// the directories records are kept in, and the listeners of health, metrics and the identity provider's redirect. Everything else takes effect for
     /// new connections once the file changes. Host keys given as files count by name.
     #[must_use]
     pub fn static_fingerprint(&self) -> String {
@@ -150,8 +150,14 @@ impl Config {
             ("health", self.health.enable, self.health.listen),
             ("metrics", self.metrics.enable, self.metrics.listen, &self.metrics.path),
         );
+        let redirect = self.auth.keyboard_interactive.redirect();
         // Strings, numbers and lists of them always have a JSON form.
-        let text = serde_json::to_vec(&fixed).unwrap_or_default();
+        // What is not there does not count, so that gateways of earlier releases are not restarted for it.
+        let text = match redirect {
+            None => serde_json::to_vec(&fixed),
+            Some(_) => serde_json::to_vec(&(fixed, redirect)),
+        }
+        .unwrap_or_default();
         hex::encode(Sha256::digest(&text))
     }
 }

@@ -43,8 +43,9 @@ pub use audit::{
     Signing, Spool, SseType, SyslogProtocol,
 };
 pub use auth::{
-    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, MethodList, PasswordAuth,
-    PublicKeyAuth,
+    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, KeyboardInteractiveAuth,
+    KeyboardInteractiveMethod, MethodList, OAuth2, OAuth2Provider, Oidc, PasswordAuth, PublicKeyAuth,
+    Redirect,
 };
 pub use config::{BackendKind, Config};
 pub use http::{CipherSuite, ConfigServer, Curve, TlsVersion, Webhook};

@@ -46,6 +46,11 @@ fn file(key: &str, value: &Value) -> String {
     if key.starts_with("auth.authz.webhook") {
         whole["auth"]["authz"] = json!({"method": "webhook", "webhook": {"url": "http://authz.example"}});
     }
+    if key.starts_with("auth.keyboardInteractive.oauth2") {
+        whole["auth"]["keyboardInteractive"] = json!({"method": "oauth2", "oauth2": {
+            "clientId": "gateway", "oidc": {"url": "http://idp.example", "deviceFlow": true},
+        }});
+    }
     for section in ["password", "publicKey"] {
         if key.starts_with(&format!("auth.{section}.webhook")) {
             whole["auth"][section] = json!({"method": "webhook", "webhook": {"url": "http://hook.example"}});
@@ -73,13 +78,18 @@ fn defaults_are_what_the_table_says() {
     // Sections that are left out while they say nothing.
     config.configserver.url = "x".into();
     config.auth.authz.webhook.url = "x".into();
+    config.auth.keyboard_interactive.oauth2.client_id = "x".into();
     let mut actual = serde_json::to_value(&config).unwrap();
     actual["configserver"]["url"] = json!("");
     actual["auth"]["authz"]["webhook"]["url"] = json!("");
+    actual["auth"]["keyboardInteractive"]["oauth2"]["clientId"] = json!("");
     actual["kubernetes"]["pod"]["spec"]["containers"][0]
         .as_object_mut()
         .unwrap()
         .retain(|_, value| !value.is_null());
+    let pod = &Config::default().kubernetes.pod;
+    actual["kubernetes"]["pod"]["agentPath"] = json!(pod.agent_path);
+    actual["kubernetes"]["pod"]["createMissingPods"] = json!(pod.create_missing_pods);
     for row in rows() {
         let actual = at(&actual, row.key);
         match (row.verdict, &row.ours) {
@@ -97,7 +107,11 @@ fn defaults_are_what_the_table_says() {
 #[test]
 fn the_reference_s_own_values_are_accepted_or_refused_by_name_and_line() {
     for row in rows() {
-        if is_placeholder(&row) || row.key.ends_with("webhook.url") || row.key == "configserver.url" {
+        if is_placeholder(&row)
+            || row.key.ends_with("webhook.url")
+            || row.key == "configserver.url"
+            || row.key.ends_with("oauth2.clientId")
+        {
             continue;
         }
         let text = file(row.key, &row.reference);
@@ -118,6 +132,8 @@ fn the_reference_s_own_values_are_accepted_or_refused_by_name_and_line() {
             _ => {
                 if row.key == "kubernetes.pod.metadata.generateName"
                     || row.key == "kubernetes.connection.host"
+                    // An agent needs the image that it is taken from, which the error names.
+                    || row.key == "kubernetes.pod.disableAgent"
                 {
                     continue;
                 }

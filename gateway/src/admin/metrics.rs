@@ -28,6 +28,7 @@ const COUNTRY: Country = Country { country: "XX" };
 pub(crate) enum AuthType {
     password,
     pubkey,
+    keyboard_interactive,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

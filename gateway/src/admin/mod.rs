@@ -3,6 +3,7 @@
 mod health;
 mod metrics;
 mod process;
+mod redirect;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ pub use health::{Health, check};
 pub(crate) use metrics::AuthType;
 pub use metrics::Metrics;
 pub(crate) use process::ProcessCollector;
+pub use redirect::redirect_router;
 
 /// Metrics of all crates. Locked while one registers or a scrape reads, never by what is measured.
 pub type SharedRegistry = Arc<Mutex<Registry>>;

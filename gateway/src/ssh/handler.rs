@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use containerssh_auditlog::Payload;
 use containerssh_backend::{Bind, Target, WindowSize};
-use russh::keys::Algorithm;
-use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::keys::{Algorithm, Certificate};
+use russh::server::{Auth, ChannelOpenHandle, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use tokio::sync::mpsc;
 
-use super::auth::{Answer, Login};
+use super::auth::{Answer, Login, Reply};
 use super::connection::{Connection, EndReason};
 use super::forward;
 use super::records::signal_name;
@@ -239,6 +239,32 @@ impl russh::server::Handler for Handler {
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, HandlerError> {
         let answer = self.login.proven(&self.connection, user, key.public_key).await;
+        Ok(self.auth(answer))
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, HandlerError> {
+        let answers = response.map(|response| response.map(|answer| answer.to_vec()).collect());
+        Ok(match self.login.interactive(&self.connection, user, answers).await {
+            Reply::Settled(answer) => self.auth(answer),
+            Reply::Ask(question) => {
+                let prompts =
+                    question.prompts.into_iter().map(|(prompt, echo)| (prompt.into(), echo)).collect();
+                Auth::Partial { name: "".into(), instructions: question.instructions.into(), prompts }
+            }
+        })
+    }
+
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, HandlerError> {
+        let answer = self.login.certificate(&self.connection, user, certificate).await;
         Ok(self.auth(answer))
     }
 

@@ -8,7 +8,9 @@
     reason = "tests fail by panicking; clippy exempts only functions that are tests themselves"
 )]
 
+mod certificates;
 mod configserver;
+mod convert;
 mod demo;
 mod ending;
 mod forwarding;
@@ -17,6 +19,7 @@ mod limits;
 mod local;
 mod login;
 mod methods;
+mod oidc;
 mod openssh;
 mod process;
 mod reloading;

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::address::{cidr, contains};
+use crate::Restrictions;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -14,7 +16,9 @@ pub(super) type LineOption = (String, Option<String>);
 pub(super) struct Conditions {
     /// The first reason why the line can never grant anything here.
     refused: Option<String>,
-    no_pty: bool,
+    restrictions: Restrictions,
+    authority: bool,
+    principals: Option<Vec<String>>,
     from: Vec<String>,
     expires: Vec<Timestamp>,
 }
@@ -24,22 +28,40 @@ impl Conditions {
         let mut conditions = Conditions::default();
         for (name, value) in options {
             match (name.as_str(), value.as_deref()) {
-                // Forwarding, X11, agents and ~/.ssh/rc do not exist here, so switching them off holds, switching them
-                // on grants nothing, and limits to them are kept.
-                (
-                    "no-agent-forwarding"
-                    | "no-port-forwarding"
-                    | "no-x11-forwarding"
-                    | "no-user-rc"
-                    | "agent-forwarding"
-                    | "port-forwarding"
-                    | "x11-forwarding"
-                    | "user-rc",
-                    None,
-                )
-                | ("permitopen" | "permitlisten", Some(_)) => {}
-                ("restrict" | "no-pty", None) => conditions.no_pty = true,
-                ("pty", None) => conditions.no_pty = false,
+                // There is no ~/.ssh/rc, and what a security key has checked is not known: neither grants anything.
+                ("no-user-rc" | "user-rc" | "no-touch-required", None) => {}
+                ("restrict", None) => {
+                    let restrictions = &mut conditions.restrictions;
+                    restrictions.no_pty = true;
+                    restrictions.no_port_forwarding = true;
+                    restrictions.no_agent_forwarding = true;
+                    restrictions.no_x11_forwarding = true;
+                }
+                ("no-pty", None) => conditions.restrictions.no_pty = true,
+                ("pty", None) => conditions.restrictions.no_pty = false,
+                ("no-port-forwarding", None) => conditions.restrictions.no_port_forwarding = true,
+                ("port-forwarding", None) => conditions.restrictions.no_port_forwarding = false,
+                ("no-agent-forwarding", None) => conditions.restrictions.no_agent_forwarding = true,
+                ("agent-forwarding", None) => conditions.restrictions.no_agent_forwarding = false,
+                ("no-x11-forwarding", None) => conditions.restrictions.no_x11_forwarding = true,
+                ("x11-forwarding", None) => conditions.restrictions.no_x11_forwarding = false,
+                ("permitopen", Some(place)) => {
+                    conditions.restrictions.permit_open.get_or_insert_default().push(place.to_owned());
+                }
+                ("permitlisten", Some(place)) => {
+                    conditions.restrictions.permit_listen.get_or_insert_default().push(place.to_owned());
+                }
+                ("command", Some(command)) => {
+                    if conditions.restrictions.force_command.replace(command.to_owned()).is_some() {
+                        conditions.refuse("it has several commands".to_owned());
+                    }
+                }
+                ("cert-authority", None) => conditions.authority = true,
+                ("principals", Some(names)) => {
+                    let names =
+                        names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+                    conditions.principals.get_or_insert_default().extend(names);
+                }
                 ("from", Some(patterns)) => match check_patterns(patterns) {
                     Ok(()) => conditions.from.push(patterns.to_owned()),
                     Err(reason) => conditions.refuse(reason),
@@ -56,22 +78,30 @@ impl Conditions {
                 }
             }
         }
+        if conditions.principals.is_some() && !conditions.authority {
+            conditions.refuse("it has principals, but is no cert-authority".to_owned());
+        }
         conditions
+    }
+
+    /// Whether the line's key signs certificates rather than logging in itself.
+    pub(super) fn is_authority(&self) -> bool {
+        self.authority
+    }
+
+    /// The principals that an authority's certificates may be for; `None`: the user name.
+    pub(super) fn principals(&self) -> Option<&[String]> {
+        self.principals.as_deref()
     }
 
     fn refuse(&mut self, reason: String) {
         self.refused.get_or_insert(reason);
     }
 
-    /// Whether a client at this address may use the line now; the error says why not.
-    pub(super) fn check(&self, client: IpAddr, now: Timestamp) -> Result<(), String> {
+    /// What the line restricts, if a client at this address may use it now; the error says why not.
+    pub(super) fn check(&self, client: IpAddr, now: Timestamp) -> Result<Restrictions, String> {
         if let Some(reason) = &self.refused {
             return Err(reason.clone());
-        }
-        if self.no_pty {
-            return Err("it forbids terminals (restrict or no-pty), which this version cannot: \
-                        write \"restrict,pty\" to allow them"
-                .to_owned());
         }
         if let Some(expired) = self.expires.iter().find(|time| **time <= now) {
             return Err(format!("it expired at {expired}"));
@@ -79,7 +109,7 @@ impl Conditions {
         if self.from.iter().any(|patterns| !matches(patterns, client.to_canonical())) {
             return Err("from does not allow the client's address".to_owned());
         }
-        Ok(())
+        Ok(self.restrictions.clone())
     }
 }
 
@@ -125,27 +155,6 @@ fn matches(list: &str, client: IpAddr) -> bool {
         allowed |= hit;
     }
     allowed
-}
-
-fn cidr(pattern: &str) -> Option<(IpAddr, u32)> {
-    let (address, length) = pattern.split_once('/')?;
-    let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    (length <= most).then_some((address, length))
-}
-
-fn contains((network, length): (IpAddr, u32), client: IpAddr) -> bool {
-    match (network, client) {
-        (IpAddr::V4(network), IpAddr::V4(client)) => {
-            let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-            (network.to_bits() ^ client.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(client)) => {
-            let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
-            (network.to_bits() ^ client.to_bits()) & mask == 0
-        }
-        _ => false,
-    }
 }
 
 /// `*` is any text and `?` any character. No recursion: where the rest does not fit, the last star takes one more
@@ -197,35 +206,51 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn check(options: &[(&str, Option<&str>)], client: &str) -> Result<(), String> {
+    fn check(options: &[(&str, Option<&str>)], client: &str) -> Result<Restrictions, String> {
         let options: Vec<_> = options.iter().map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned))).collect();
         Conditions::parse(&options).check(client.parse().unwrap(), "2026-06-01T12:00:00Z".parse().unwrap())
     }
 
     #[test]
-    fn options_about_what_does_not_exist_change_nothing() {
-        for name in [
-            "no-agent-forwarding",
-            "no-port-forwarding",
-            "no-x11-forwarding",
-            "no-user-rc",
-            "port-forwarding",
-        ] {
-            assert_eq!(check(&[(name, None)], "192.0.2.1"), Ok(()), "{name}");
-        }
-        assert_eq!(check(&[("permitopen", Some("a:1"))], "192.0.2.1"), Ok(()));
+    fn options_become_restrictions() {
+        let none = Restrictions::default();
+        assert_eq!(
+            check(&[("no-user-rc", None), ("no-touch-required", None)], "192.0.2.1"),
+            Ok(none.clone())
+        );
+        let all = Restrictions {
+            no_pty: true,
+            no_port_forwarding: true,
+            no_agent_forwarding: true,
+            no_x11_forwarding: true,
+            ..none.clone()
+        };
+        assert_eq!(check(&[("restrict", None)], "192.0.2.1"), Ok(all.clone()));
+        assert_eq!(check(&[("pty", None), ("restrict", None)], "192.0.2.1"), Ok(all.clone()));
+        assert_eq!(
+            check(&[("restrict", None), ("pty", None), ("port-forwarding", None)], "192.0.2.1"),
+            Ok(Restrictions { no_pty: false, no_port_forwarding: false, ..all })
+        );
+        assert_eq!(
+            check(
+                &[("command", Some("id")), ("permitopen", Some("a:1")), ("permitopen", Some("b:2"))],
+                "192.0.2.1"
+            ),
+            Ok(Restrictions {
+                force_command: Some("id".into()),
+                permit_open: Some(vec!["a:1".into(), "b:2".into()]),
+                ..none
+            })
+        );
     }
 
     #[test]
     fn options_that_cannot_be_honoured_grant_nothing() {
         for option in [
-            ("command", Some("backup")),
             ("environment", Some("A=b")),
-            ("cert-authority", None),
             ("principals", Some("a")),
             ("tunnel", Some("0")),
             ("verify-required", None),
-            ("no-touch-required", None),
             ("something-new", None),
             ("", None),
             // A value where none belongs, and none where one does.
@@ -235,19 +260,12 @@ mod tests {
             assert!(check(&[option], "192.0.2.1").is_err(), "{option:?}");
         }
         assert_eq!(
-            check(&[("command", Some("x"))], "192.0.2.1").unwrap_err(),
-            "option \"command\" is not supported by this version"
+            check(&[("tunnel", Some("x"))], "192.0.2.1").unwrap_err(),
+            "option \"tunnel\" is not supported by this version"
         );
         // A later option does not heal an earlier one.
-        assert!(check(&[("command", Some("x")), ("pty", None)], "192.0.2.1").is_err());
-    }
-
-    #[test]
-    fn a_line_without_terminal_grants_nothing_until_it_allows_one() {
-        assert!(check(&[("restrict", None)], "192.0.2.1").unwrap_err().contains("restrict,pty"));
-        assert!(check(&[("no-pty", None)], "192.0.2.1").is_err());
-        assert!(check(&[("pty", None), ("restrict", None)], "192.0.2.1").is_err());
-        assert_eq!(check(&[("restrict", None), ("pty", None)], "192.0.2.1"), Ok(()));
+        assert!(check(&[("tunnel", Some("x")), ("pty", None)], "192.0.2.1").is_err());
+        assert!(check(&[("command", Some("x")), ("command", Some("y"))], "192.0.2.1").is_err());
     }
 
     #[test]

@@ -3,27 +3,30 @@
 //! The operator mounts Secrets whose data keys are user names, hence one file per user (`%u`), read at each login: a rotated
 //! Secret counts at once. A missing file lists no keys; a file that cannot be read is [`Verdict::Unavailable`].
 //!
-//! A line's options may only ever take away. `from`, `expiry-time` and the switches for what this version never grants are
-//! honoured; a line with any other option grants **nothing**, because its key may do more here than the line says.
+//! A line's options may only ever take away. `command`, `from`, `expiry-time`, `restrict`, the switches for terminals and
+//! forwarding and their limits are honoured, and `cert-authority` with `principals`: such a line trusts certificates that its
+//! key has signed, and never the key itself. A line with any other option grants **nothing**, because its key may do more here
+//! than the line says. Among them is `verify-required`: the SSH library does not tell what a security key has checked, and
+//! neither whether it was touched.
 
+pub(crate) mod address;
 mod conditions;
+pub(crate) mod files;
 mod line;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use russh::keys::PublicKey;
+use russh::keys::{Certificate, PublicKey};
 
-use crate::{Attempt, Identity, Verdict, code};
+use crate::certificates::{self, Login, judge_for_authority};
+use crate::{Attempt, Identity, Restrictions, Verdict, code};
+use files::ReadError;
 use line::Line;
 
 /// Largest file: about ten thousand ed25519 keys.
 pub const MAX_FILE: u64 = 1024 * 1024;
-
-/// Longest user name: Linux's longest file name.
-const MAX_USERNAME: usize = 255;
 
 /// Time for reading all files: they are local, but a network file system may hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,19 +36,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AuthorizedKeys {
     paths: Vec<String>,
     now: fn() -> Timestamp,
-}
-
-/// A file that could not be read.
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error("cannot read {}: {source}", path.display())]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("{} is not a regular file", path.display())]
-    NotAFile { path: PathBuf },
-    #[error("{} is larger than {MAX_FILE} bytes", path.display())]
-    TooLarge { path: PathBuf },
-    #[error("reading the files of authorized keys took longer than {}s", READ_TIMEOUT.as_secs())]
-    Timeout,
 }
 
 impl AuthorizedKeys {
@@ -63,8 +53,60 @@ impl AuthorizedKeys {
 
     /// Whether a file lists the key for the user who tries. The user name becomes the authenticated one.
     pub async fn public_key(&self, attempt: &Attempt, authorized_key: &str) -> Verdict {
+        let Ok(offered) = PublicKey::from_openssh(authorized_key) else {
+            return Verdict::Unavailable("the offered public key cannot be read".to_owned());
+        };
+        let identity =
+            || Identity { authenticated_username: attempt.username.clone(), ..Identity::default() };
+        self.search(attempt, identity, |line| {
+            (!line.conditions.is_authority() && line.key.key_data() == offered.key_data())
+                .then(|| Ok(Restrictions::default()))
+        })
+        .await
+    }
+
+    /// Whether a file trusts who signed the certificate. Its holder has proven to have the key; whether it is revoked is asked
+    /// elsewhere.
+    pub async fn certificate(&self, attempt: &Attempt, certificate: &Certificate) -> Verdict {
+        let identity = || certificates::identity(attempt, certificate);
+        self.search(attempt, identity, |line| {
+            if !line.conditions.is_authority() || line.key.key_data() != certificate.signature_key() {
+                return None;
+            }
+            let login = Login {
+                username: &attempt.username,
+                client: attempt.remote_addr.ip(),
+                now: (self.now)(),
+                principals: line.conditions.principals(),
+            };
+            Some(judge_for_authority(certificate, &login).map_err(|refusal| refusal.to_string()))
+        })
+        .await
+    }
+
+    /// Whether a file of the user's trusts an authority at all.
+    pub async fn has_authority(&self, username: &str) -> bool {
+        if !files::is_plain(username) {
+            return false;
+        }
+        let is_authority =
+            |raw| Line::parse(raw).ok().flatten().is_some_and(|line| line.conditions.is_authority());
+        self.read(username)
+            .await
+            .iter()
+            .any(|(_, text)| text.as_ref().is_ok_and(|text| text.lines().any(is_authority)))
+    }
+
+    /// Looks for a line that grants. `grants` says nothing for a line that is about something else, and else what it
+    /// restricts or why it grants nothing.
+    async fn search(
+        &self,
+        attempt: &Attempt,
+        identity: impl FnOnce() -> Identity,
+        grants: impl Fn(&Line) -> Option<Result<Restrictions, String>>,
+    ) -> Verdict {
         let id = attempt.connection_id.as_str();
-        if !is_plain(&attempt.username) {
+        if !files::is_plain(&attempt.username) {
             tracing::info!(
                 code = code::AUTH_KEYS_USERNAME_REFUSED,
                 connectionId = id,
@@ -73,20 +115,14 @@ impl AuthorizedKeys {
             );
             return Verdict::Rejected;
         }
-        let Ok(offered) = PublicKey::from_openssh(authorized_key) else {
-            return Verdict::Unavailable("the offered public key cannot be read".to_owned());
-        };
         let mut unreadable = None;
         for (path, text) in self.read(&attempt.username).await {
             match text {
-                Ok(text) if self.lists(&path, &text, &offered, attempt) => {
-                    let authenticated_username = attempt.username.clone();
-                    return Verdict::Accepted(Box::new(Identity {
-                        authenticated_username,
-                        ..Identity::default()
-                    }));
+                Ok(text) => {
+                    if let Some(restrictions) = self.granted(&path, &text, attempt, &grants) {
+                        return Verdict::Accepted(Box::new(Identity { restrictions, ..identity() }));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(
                         code = code::AUTH_KEYS_READ_FAILED, connectionId = id, username = attempt.username,
@@ -104,9 +140,9 @@ impl AuthorizedKeys {
 
     /// The files that exist for a user, in order of configuration.
     async fn read(&self, username: &str) -> Vec<(PathBuf, Result<String, ReadError>)> {
-        let paths: Vec<PathBuf> = self.paths.iter().map(|template| fill(template, username)).collect();
+        let paths: Vec<PathBuf> = self.paths.iter().map(|template| files::fill(template, username)).collect();
         let reading = tokio::task::spawn_blocking(move || {
-            paths.into_iter().filter_map(|path| Some((path.clone(), read(&path)?))).collect()
+            paths.into_iter().filter_map(|path| Some((path.clone(), files::read(&path, MAX_FILE)?))).collect()
         });
         match tokio::time::timeout(READ_TIMEOUT, reading).await {
             Ok(Ok(files)) => files,
@@ -115,9 +151,15 @@ impl AuthorizedKeys {
         }
     }
 
-    /// Whether a line grants the key. Lines that would, but for an option, are logged: somebody wonders why they
+    /// What the first line that grants restricts. Lines that would, but for an option, are logged: somebody wonders why they
     /// cannot log in.
-    fn lists(&self, path: &Path, text: &str, offered: &PublicKey, attempt: &Attempt) -> bool {
+    fn granted(
+        &self,
+        path: &Path,
+        text: &str,
+        attempt: &Attempt,
+        grants: impl Fn(&Line) -> Option<Result<Restrictions, String>>,
+    ) -> Option<Restrictions> {
         let file = path.display();
         let mut invalid = None;
         for (index, raw) in text.lines().enumerate() {
@@ -130,11 +172,10 @@ impl AuthorizedKeys {
                     continue;
                 }
             };
-            if line.key.key_data() != offered.key_data() {
-                continue;
-            }
-            match line.conditions.check(attempt.remote_addr.ip(), (self.now)()) {
-                Ok(()) => return true,
+            let Some(granted) = grants(&line) else { continue };
+            let checked = line.conditions.check(attempt.remote_addr.ip(), (self.now)());
+            match checked.and_then(|own| granted.map(|more| own.and(more))) {
+                Ok(restrictions) => return Some(restrictions),
                 Err(reason) => tracing::warn!(
                     code = code::AUTH_KEYS_LINE_REFUSED, connectionId = attempt.connection_id,
                     username = attempt.username, file = %format_args!("{file}:{number}"), reason = %reason,
@@ -149,77 +190,6 @@ impl AuthorizedKeys {
                 "The file has a line that is not a key"
             );
         }
-        false
-    }
-}
-
-/// Whether a user name may stand in a path. It comes from a stranger, so: no separator, nothing that leads elsewhere,
-/// and no leading dot, which is also how Kubernetes marks the bookkeeping in its mounts (`..data`).
-fn is_plain(username: &str) -> bool {
-    !username.is_empty()
-        && username.len() <= MAX_USERNAME
-        && !username.starts_with('.')
-        && !username.chars().any(|character| character == '/' || character.is_control())
-}
-
-fn fill(template: &str, username: &str) -> PathBuf {
-    let mut path = String::new();
-    let mut characters = template.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '%' => match characters.next() {
-                Some('u') => path.push_str(username),
-                // The configuration allows "%%" only.
-                Some(other) => path.push(other),
-                None => {}
-            },
-            other => path.push(other),
-        }
-    }
-    PathBuf::from(path)
-}
-
-/// A file's text; `None` when there is no such file.
-fn read(path: &Path) -> Option<Result<String, ReadError>> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => None,
-        _ => Some(Err(ReadError::Io { path: path.to_owned(), source })),
-    };
-    match std::fs::metadata(path) {
-        Err(error) => return failed(error),
-        // Opening a pipe would wait for its writer.
-        Ok(metadata) if !metadata.is_file() => {
-            return Some(Err(ReadError::NotAFile { path: path.to_owned() }));
-        }
-        Ok(_) => {}
-    }
-    let mut bytes = Vec::new();
-    match std::fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)) {
-        Err(error) => failed(error),
-        Ok(_) if bytes.len() as u64 > MAX_FILE => Some(Err(ReadError::TooLarge { path: path.to_owned() })),
-        // Comments may be in any encoding; keys and options are ASCII and survive.
-        Ok(_) => Some(Ok(String::from_utf8_lossy(&bytes).into_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_file_names_are_user_names() {
-        for name in ["a", "alice", "a.b", "a-b_c", "Zoë", "a b", "%u", "~root", "-rf", &"x".repeat(255)] {
-            assert!(is_plain(name), "{name}");
-        }
-        for name in
-            ["", ".", "..", "..data", ".ssh", "a/b", "/etc/passwd", "../x", "a\0", "a\n", &"x".repeat(256)]
-        {
-            assert!(!is_plain(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_user_name_is_put_in_as_it_is() {
-        assert_eq!(fill("/k/%u/%%u/%u.pub", "%u"), Path::new("/k/%u/%u/%u.pub"));
+        None
     }
 }

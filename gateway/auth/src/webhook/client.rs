@@ -29,7 +29,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 const AGENT: &str = concat!("containerssh-gateway/", env!("CARGO_PKG_VERSION"));
 
 /// Makes the client that all requests of one webhook share.
-pub(super) fn build(settings: &Settings, option: &str) -> Result<Client, AuthConfigError> {
+pub(crate) fn build(settings: &Settings, option: &str) -> Result<Client, AuthConfigError> {
     let json = HeaderValue::from_static("application/json");
     let headers = HeaderMap::from_iter([(ACCEPT, json.clone()), (CONTENT_TYPE, json)]);
     let load = |pem: &PemOrFile, name: &str| {

@@ -33,6 +33,7 @@ use retry::Backoff;
 
 pub use answer::{MAX_ENTRIES, MAX_FILES, MAX_NAME, MAX_VALUE};
 pub use client::MAX_ANSWER;
+pub(crate) use client::build as build_client;
 pub use config_server::{ConfigServer, Configured};
 
 /// A webhook of authentication or authorization.

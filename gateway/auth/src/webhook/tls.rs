@@ -18,7 +18,7 @@ pub(super) struct Invalid {
     pub(super) message: String,
 }
 
-fn invalid(key: &'static str, message: impl ToString) -> Invalid {
+fn invalid(key: &'static str, message: &(impl ToString + ?Sized)) -> Invalid {
     Invalid { key, message: message.to_string() }
 }
 
@@ -34,10 +34,10 @@ pub(super) fn config(
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider(settings)))
         .with_protocol_versions(versions)
-        .map_err(|error| invalid("cipher", error))?;
+        .map_err(|error| invalid("cipher", &error))?;
     let builder = match authorities {
         Some(pem) => builder.with_root_certificates(roots(pem)?),
-        None => builder.with_platform_verifier().map_err(|error| invalid("cacert", error))?,
+        None => builder.with_platform_verifier().map_err(|error| invalid("cacert", &error))?,
     };
     let mut config = match identity {
         Some((certificates, key)) => {

@@ -1,11 +1,17 @@
 //! `auth`: how clients prove who they are.
 
+mod certificates;
 mod methods;
+mod oauth2;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use certificates::Certificates;
 pub use methods::{AuthenticationMethod, MethodList};
+pub use oauth2::{
+    KeyboardInteractiveAuth, KeyboardInteractiveMethod, OAuth2, OAuth2Provider, Oidc, Redirect,
+};
 
 use crate::Webhook;
 use crate::parse::Problems;
@@ -35,6 +41,9 @@ pub struct Auth {
     pub password: PasswordAuth,
     /// Public keys (RFC 4252 section 7).
     pub public_key: PublicKeyAuth,
+    /// Questions and answers (RFC 4256): a login at an identity provider.
+    #[serde(skip_serializing_if = "KeyboardInteractiveAuth::is_default")]
+    pub keyboard_interactive: KeyboardInteractiveAuth,
     /// A last word about everybody who has logged in by one of the other methods.
     #[serde(skip_serializing_if = "AuthzAuth::is_default")]
     pub authz: AuthzAuth,
@@ -64,6 +73,13 @@ pub struct PublicKeyAuth {
     pub webhook: Webhook,
     /// Files that list keys; asked first.
     pub authorized_keys: AuthorizedKeys,
+    /// OpenSSH user certificates.
+    #[serde(skip_serializing_if = "Certificates::is_default")]
+    pub certificates: Certificates,
+    /// Files of keys and certificates that let nobody in any more: key revocation lists (`ssh-keygen -k`), or a public key per
+    /// line. Read at each login; one that cannot be read lets no key in. Absolute paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revoked_keys: Vec<String>,
 }
 
 /// `auth.authz`
@@ -107,7 +123,9 @@ impl Auth {
                     || !self.public_key.authorized_keys.paths.is_empty()
             }
             AuthenticationMethod::Password => self.password.method == AuthMethod::Webhook,
-            AuthenticationMethod::KeyboardInteractive => false,
+            AuthenticationMethod::KeyboardInteractive => {
+                self.keyboard_interactive.method == KeyboardInteractiveMethod::OAuth2
+            }
         }
     }
 
@@ -132,7 +150,7 @@ impl Auth {
             problems.invalid(
                 "auth",
                 "no way to authenticate is configured, nobody could log in: set auth.password.method or \
-                 auth.publicKey.method to \"webhook\", or list files in auth.publicKey.authorizedKeys.paths",
+                 auth.publicKey.method to \"webhook\", or list files in auth.publicKey.authorizedKeys.paths or authorities in auth.publicKey.certificates.authorities",
             );
         }
         for (path, method, webhook) in [
@@ -141,6 +159,13 @@ impl Auth {
             ("auth.authz", self.authz.method, &self.authz.webhook),
         ] {
             check_webhook(path, method, webhook, problems);
+        }
+        self.keyboard_interactive.check(problems);
+        self.public_key.certificates.check(problems);
+        for (index, path) in self.public_key.revoked_keys.iter().enumerate() {
+            if !path.starts_with('/') {
+                problems.invalid(format!("auth.publicKey.revokedKeys[{index}]"), "must be an absolute path");
+            }
         }
         for (index, path) in self.public_key.authorized_keys.paths.iter().enumerate() {
             if let Err(message) = check_path(path) {

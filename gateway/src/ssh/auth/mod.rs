@@ -8,6 +8,7 @@
 //! - Every doubt rejects. So does a record that cannot be written, if recording is mandatory.
 
 mod admit;
+mod interactive;
 mod report;
 mod steps;
 
@@ -16,12 +17,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use containerssh_auditlog::Payload;
-use containerssh_auth::{Attempt, Verdict};
+use containerssh_auth::{Attempt, Dialogue, Verdict};
 use containerssh_config::AuthenticationMethod as Method;
-use russh::keys::PublicKey;
+use russh::keys::{Certificate, PublicKey};
 use tokio::time::Instant;
 
 pub(crate) use admit::Own;
+pub(crate) use interactive::Reply;
 
 use super::connection::{Connection, NotRecorded};
 use crate::admin::AuthType;
@@ -51,13 +53,25 @@ pub(crate) enum Answer {
 }
 
 /// One connection's attempts so far.
-#[derive(Debug)]
 pub(crate) struct Login {
     failures: u32,
     probes: u32,
     /// Answers by user and key; at most [`MAX_PROBES`].
     verdicts: Vec<(String, String, Verdict)>,
     steps: Steps,
+    /// Keyboard-interactive logins begun.
+    questions: u32,
+    /// A keyboard-interactive login that waits for answers, and whose it is.
+    dialogue: Option<(String, Box<dyn Dialogue>)>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("failures", &self.failures)
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a verdict about a credential leads to.
@@ -71,7 +85,14 @@ enum Judged {
 impl Login {
     /// At the beginning of a connection, with the lists of methods one of which has to be gone through.
     pub(crate) fn new(lists: &[Vec<Method>]) -> Self {
-        Self { failures: 0, probes: 0, verdicts: Vec::new(), steps: Steps::new(lists) }
+        Self {
+            failures: 0,
+            probes: 0,
+            verdicts: Vec::new(),
+            steps: Steps::new(lists),
+            questions: 0,
+            dialogue: None,
+        }
     }
 
     /// The methods that may be tried now.
@@ -94,6 +115,9 @@ impl Login {
     ) -> Judged {
         let verdict = match verdict {
             Verdict::Accepted(identity) => match self.steps.succeeded(user, method, *identity) {
+                Progress::SomebodyElse => {
+                    Verdict::Unavailable("the methods of one login name different people".to_owned())
+                }
                 Progress::More => return Judged::Partial,
                 Progress::Complete(identity) => match admission(connection, user, *identity).await {
                     Ok(admission) => return Judged::Complete(Box::new(admission)),
@@ -172,7 +196,8 @@ impl Login {
         }
     }
 
-    /// A key that the client may or may not possess (RFC 4252 section 7): whether it is worth a proof.
+    /// A key that the client may or may not possess (RFC 4252 section 7): whether it is worth a proof. Where a certificate
+    /// may let the user in, every key is: russh shows the key that a certificate is for and not the certificate, until it is proven.
     pub(crate) async fn offered(
         &mut self,
         connection: &Arc<Connection>,
@@ -182,6 +207,16 @@ impl Login {
         self.probes += 1;
         if self.is_over(user, Method::PublicKey) || self.probes > MAX_PROBES {
             return Answer::Abort;
+        }
+        // A certificate where a plain key belongs would be taken for one that nobody has looked into.
+        let is_key = !key.key_data().is_certificate() && user.len() <= MAX_USERNAME;
+        if is_key && self.steps.turn(user, Method::PublicKey) == Turn::Yes {
+            let authenticator = &connection.snapshot.services.authenticator;
+            let attempt = connection.attempt(user);
+            // It reads local files, in bounded time.
+            if authenticator.may_have_certificate(&attempt).await {
+                return Answer::Accept;
+            }
         }
         let answer = self.ask_key(connection, user, key).await;
         self.settle(answer)
@@ -193,20 +228,22 @@ impl Login {
         user: &str,
         key: &PublicKey,
     ) -> Result<Answer, NotRecorded> {
+        let parsed = key;
         let (username, key) = (recorded_name(user), authorized_form(key));
         connection.record(Payload::AuthPubKey { username: username.clone(), key: key.clone() }).await?;
         let verdict = match self.known(user, &key) {
             Some(verdict) => verdict.clone(),
             None => {
                 let begun = Instant::now();
-                let verdict =
-                    if user.len() > MAX_USERNAME || self.steps.turn(user, Method::PublicKey) != Turn::Yes {
-                        Verdict::Rejected
-                    } else {
-                        let authenticator = &connection.snapshot.services.authenticator;
-                        let attempt = connection.attempt(user);
-                        unless_gone(connection, authenticator.public_key(&attempt, &key)).await
-                    };
+                let wrong_turn = self.steps.turn(user, Method::PublicKey) != Turn::Yes;
+                let verdict = if wrong_turn || user.len() > MAX_USERNAME || parsed.key_data().is_certificate()
+                {
+                    Verdict::Rejected
+                } else {
+                    let authenticator = &connection.snapshot.services.authenticator;
+                    let attempt = connection.attempt(user);
+                    unless_gone(connection, authenticator.public_key(&attempt, &key)).await
+                };
                 if !matches!(verdict, Verdict::Accepted(_)) {
                     report(connection, user, AuthType::pubkey, &verdict, begun);
                 }
@@ -239,7 +276,14 @@ impl Login {
         if self.is_over(user, Method::PublicKey) {
             return Answer::Abort;
         }
-        let key = authorized_form(key);
+        let text = authorized_form(key);
+        if self.known(user, &text).is_none() {
+            let asked = self.ask_key(connection, user, key).await;
+            if !matches!(asked, Ok(Answer::Accept)) {
+                return self.settle(asked);
+            }
+        }
+        let key = text;
         let verdict = match self.known(user, &key).cloned() {
             Some(verdict) if self.steps.turn(user, Method::PublicKey) == Turn::Yes => verdict,
             _ => Verdict::Rejected,
@@ -247,6 +291,40 @@ impl Login {
         report(connection, user, AuthType::pubkey, &verdict, Instant::now());
         let answer = self.decide_key(connection, user, key, verdict).await;
         self.settle(answer)
+    }
+
+    /// A certificate (OpenSSH's PROTOCOL.certkeys) that is signed by whoever it names, and whose key's possession is proven.
+    pub(crate) async fn certificate(
+        &mut self,
+        connection: &Arc<Connection>,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Answer {
+        if self.is_over(user, Method::PublicKey) {
+            return Answer::Abort;
+        }
+        let answer = self.ask_certificate(connection, user, certificate).await;
+        self.settle(answer)
+    }
+
+    async fn ask_certificate(
+        &mut self,
+        connection: &Arc<Connection>,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Answer, NotRecorded> {
+        let key = without_comment(&certificate.to_openssh().unwrap_or_default());
+        connection.record(Payload::AuthPubKey { username: recorded_name(user), key: key.clone() }).await?;
+        let begun = Instant::now();
+        let verdict = if user.len() > MAX_USERNAME || self.steps.turn(user, Method::PublicKey) != Turn::Yes {
+            Verdict::Rejected
+        } else {
+            let authenticator = &connection.snapshot.services.authenticator;
+            let attempt = connection.attempt(user);
+            unless_gone(connection, authenticator.certificate(&attempt, certificate)).await
+        };
+        report(connection, user, AuthType::pubkey, &verdict, begun);
+        self.decide_key(connection, user, key, verdict).await
     }
 
     async fn decide_key(
@@ -307,7 +385,10 @@ fn recorded_name(user: &str) -> String {
 
 /// `ssh-ed25519 AAAA...`, as in authorized_keys, without the comment.
 fn authorized_form(key: &PublicKey) -> String {
-    let text = key.to_openssh().unwrap_or_default();
+    without_comment(&key.to_openssh().unwrap_or_default())
+}
+
+fn without_comment(text: &str) -> String {
     text.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" ")
 }
 

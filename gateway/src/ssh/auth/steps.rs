@@ -7,6 +7,8 @@ use containerssh_config::AuthenticationMethod as Method;
 /// One connection's way through the lists.
 #[derive(Debug)]
 pub(super) struct Steps {
+    /// The lists as configured.
+    all: Vec<Vec<Method>>,
     /// What is left of each list.
     lists: Vec<Vec<Method>>,
     /// Who has taken the first step, and what is known of them.
@@ -28,13 +30,15 @@ pub(super) enum Turn {
 pub(super) enum Progress {
     /// Another method has to succeed too.
     More,
+    /// The method names somebody else than those before it.
+    SomebodyElse,
     /// That was the last one.
     Complete(Box<Identity>),
 }
 
 impl Steps {
     pub(super) fn new(lists: &[Vec<Method>]) -> Self {
-        Self { lists: lists.to_vec(), begun: None }
+        Self { all: lists.to_vec(), lists: lists.to_vec(), begun: None }
     }
 
     /// The methods that may be tried now.
@@ -61,7 +65,14 @@ impl Steps {
     /// A method has succeeded whose turn it was.
     pub(super) fn succeeded(&mut self, user: &str, method: Method, identity: Identity) -> Progress {
         let identity = match self.begun.take() {
-            Some((_, earlier)) => earlier.with(identity),
+            Some((user, earlier)) => {
+                let (one, other) = (&earlier.authenticated_username, &identity.authenticated_username);
+                if one != other && !one.is_empty() && !other.is_empty() {
+                    self.begun = Some((user, earlier));
+                    return Progress::SomebodyElse;
+                }
+                earlier.with(identity)
+            }
             None => identity,
         };
         for list in &mut self.lists {
@@ -70,6 +81,8 @@ impl Steps {
             }
         }
         if self.lists.iter().any(Vec::is_empty) {
+            // Whoever is not let in all the same begins anew: a list that is done counts once.
+            self.lists.clone_from(&self.all);
             return Progress::Complete(Box::new(identity));
         }
         self.begun = Some((user.to_owned(), identity));
@@ -114,6 +127,29 @@ mod tests {
         assert_eq!(steps.succeeded("alice", PublicKey, identity("alice")), Progress::More);
         assert_eq!(steps.turn("bob", Password), Turn::OtherUser);
         assert_eq!(steps.turn("alice", Password), Turn::Yes);
+    }
+
+    #[test]
+    fn methods_that_name_different_people_do_not_add_up() {
+        let mut steps = Steps::new(&[vec![PublicKey, KeyboardInteractive]]);
+        assert_eq!(steps.succeeded("alice", PublicKey, identity("alice")), Progress::More);
+        assert_eq!(
+            steps.succeeded("alice", KeyboardInteractive, identity("mallory")),
+            Progress::SomebodyElse
+        );
+        assert_eq!(steps.turn("alice", KeyboardInteractive), Turn::Yes);
+        assert!(matches!(
+            steps.succeeded("alice", KeyboardInteractive, identity("alice")),
+            Progress::Complete(_)
+        ));
+    }
+
+    #[test]
+    fn who_is_denied_in_the_end_begins_anew() {
+        let mut steps = Steps::new(&[vec![Password], vec![PublicKey, KeyboardInteractive]]);
+        assert!(matches!(steps.succeeded("a", Password, identity("a")), Progress::Complete(_)));
+        assert_eq!(steps.succeeded("a", PublicKey, identity("a")), Progress::More);
+        assert_eq!(steps.offered(), [Password, KeyboardInteractive]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod auth;
 mod backend;
 mod client;
+mod dex;
 mod hooks;
 mod server;
 
 pub(crate) use auth::TestAuth;
 pub(crate) use backend::{LocalBackend, Start, reaches};
 pub(crate) use client::{Client, collect, finish, granted, read_until};
+pub(crate) use dex::Dex;
 pub(crate) use hooks::Hooks;
 pub(crate) use server::{Gateway, Record, config, kinds, recorded};
 

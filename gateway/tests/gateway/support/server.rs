@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
+use containerssh_auth::Authenticator;
 use containerssh_config::{AuditFormat, AuditStorage, Config, Intercept};
 use containerssh_gateway::{Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
@@ -43,6 +44,18 @@ pub(crate) type Record = Vec<Message>;
 impl Gateway {
     /// With the configuration of the tests (records into files, everything but passwords), changed by `adjust`.
     pub(crate) async fn start(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(adjust, |_, auth| auth).await
+    }
+
+    /// The same with the authenticator that the configuration asks for.
+    pub(crate) async fn real(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(adjust, |config, _| containerssh_auth::authenticator(&config.auth).unwrap()).await
+    }
+
+    async fn start_with(
+        adjust: impl FnOnce(&mut Config),
+        authenticator: impl FnOnce(&Config, Arc<TestAuth>) -> Arc<dyn Authenticator>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = config(&directory.path().join("audit"));
         std::fs::create_dir(&config.audit.file.directory).unwrap();
@@ -61,7 +74,7 @@ impl Gateway {
             &host_keys,
             Services {
                 recorder: Some(recorder.clone()),
-                authenticator: auth.clone(),
+                authenticator: authenticator(&config, auth.clone()),
                 backend: Arc::new(Local(backend.clone())),
                 tailor: tailor(&config, &backend),
             },
