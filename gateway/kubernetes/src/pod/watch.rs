@@ -45,17 +45,25 @@ impl PodWatch {
     /// Starts the watch over the pods of `run`.
     pub(crate) fn start(api: Api<Pod>, run: &RunId, metrics: Metrics) -> Arc<Self> {
         let selector = format!("{}={}", meta::GATEWAY_RUN, run.as_str());
-        Self::over(api, watcher::Config::default().labels(&selector), metrics)
+        Self::over(api, watcher::Config::default().labels(&selector), Arc::default(), metrics)
     }
 
     /// Watches the one pod `name`, whosever it is, and follows it.
     pub(crate) fn of_one(api: Api<Pod>, name: &str, console: &str, metrics: Metrics) -> Subscription {
         let selector = format!("metadata.name={name}");
-        Self::over(api, watcher::Config::default().fields(&selector), metrics).subscribe(name, console)
+        let subscribers = Arc::<Subscribers>::default();
+        // First: the pod is there already, and is perhaps shown only once.
+        let receiver = subscribers.add(name, console);
+        let watch = Self::over(api, watcher::Config::default().fields(&selector), subscribers, metrics);
+        Subscription { name: name.to_owned(), receiver, watch }
     }
 
-    fn over(api: Api<Pod>, config: watcher::Config, metrics: Metrics) -> Arc<Self> {
-        let subscribers = Arc::new(Subscribers::default());
+    fn over(
+        api: Api<Pod>,
+        config: watcher::Config,
+        subscribers: Arc<Subscribers>,
+        metrics: Metrics,
+    ) -> Arc<Self> {
         let task = follow(api, config, Arc::clone(&subscribers), metrics);
         Arc::new(Self { subscribers, _task: AbortOnDropHandle::new(tokio::spawn(task)) })
     }
