@@ -135,7 +135,7 @@ impl Snapshot {
                 sessions_per_connection: count(limits.sessions_per_connection),
             },
             penalties: config.ssh.penalties.clone(),
-            security: Arc::new(Security::new(&config.security)?),
+            security: Arc::new(Security::of(config)?),
             login_grace: set(config.ssh.login_grace_time),
             silence: set(interval.saturating_mul(config.ssh.client_alive_count_max.saturating_add(1))),
             max_duration: set(config.session.max_duration),

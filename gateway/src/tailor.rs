@@ -76,7 +76,7 @@ impl Tailor {
             format!("configuration server: {error}")
         };
         let config = self.base.overlaid(&config).map_err(|error| refused(error.to_string()))?;
-        let security = Security::new(&config.security).map_err(|error| refused(error.to_string()))?;
+        let security = Security::of(&config).map_err(|error| refused(error.to_string()))?;
         let backend = if config.kubernetes == self.base.kubernetes && config.backend == self.base.backend {
             Arc::clone(&self.backend)
         } else {

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::sftp;
+use crate::{sftp, signals};
 
 /// The only argument of a launcher.
 pub(crate) const ARGUMENT: &str = "launch-program";
@@ -151,6 +151,7 @@ impl LaunchOrder {
             Run::Program { path, arg0, arguments } => {
                 let mut command = Command::new(&path);
                 command.arg0(arg0).args(arguments).env_clear().envs(self.environment);
+                signals::stop_ignoring();
                 let error = command.exec();
                 Err(io::Error::new(error.kind(), format!("cannot run {path}: {error}")))
             }

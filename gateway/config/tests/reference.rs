@@ -89,6 +89,7 @@ fn defaults_are_what_the_table_says() {
         .retain(|_, value| !value.is_null());
     let pod = &Config::default().kubernetes.pod;
     actual["kubernetes"]["pod"]["agentPath"] = json!(pod.agent_path);
+    actual["audit"]["intercept"]["forwarding"] = json!(Config::default().audit.intercept.forwarding);
     actual["kubernetes"]["pod"]["createMissingPods"] = json!(pod.create_missing_pods);
     for row in rows() {
         let actual = at(&actual, row.key);

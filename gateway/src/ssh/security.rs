@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use containerssh_auth::Restrictions;
 use containerssh_backend::{Bind, Target};
 use containerssh_config::{
-    Forwarding, ForwardingMode, ListRule, Security as Settings, SecurityMode, whole_command,
+    BackendKind, Config, Forwarding, ForwardingMode, ListRule, Security as Settings, SecurityMode,
+    whole_command,
 };
 use regex::RegexSet;
 
@@ -110,6 +111,20 @@ impl Security {
             forwarding: settings.forwarding.clone(),
             restrictions: Restrictions::default(),
         })
+    }
+
+    /// What a configuration allows, as far as what serves its connections can do it: a display and an agent's socket need a
+    /// program of ours beside the user's.
+    ///
+    /// # Errors
+    /// As [`Security::new`].
+    pub(crate) fn of(config: &Config) -> Result<Self, regex::Error> {
+        let mut security = Self::new(&config.security)?;
+        if config.backend == BackendKind::Kubernetes && config.kubernetes.pod.disable_agent {
+            security.forwarding.x11_forwarding_mode = ForwardingMode::Disable;
+            security.forwarding.agent_forwarding_mode = ForwardingMode::Disable;
+        }
+        Ok(security)
     }
 
     /// The same for somebody whose credential forbids or forces something.
@@ -319,6 +334,24 @@ mod tests {
         }
         let refusal = security("{}").listen(&bind_unix).unwrap_err();
         assert_eq!(refusal.code, codes::SECURITY_REVERSE_FORWARDING_REJECTED);
+    }
+
+    #[test]
+    fn what_needs_an_agent_in_the_pod_is_refused_without_one() {
+        let security = |agent: &str| {
+            let text = format!(
+                "auth: {{publicKey: {{authorizedKeys: {{paths: [/keys]}}}}}}\n\
+                 security: {{forwarding: {{x11ForwardingMode: enable, agentForwardingMode: enable}}}}\n{agent}"
+            );
+            let config = Config::parse(&text, "c.yaml", containerssh_config::Syntax::Yaml).unwrap();
+            Security::of(&config).unwrap()
+        };
+        let without = security("");
+        assert!(without.x11().is_err() && without.auth_agent().is_err());
+        for with in ["kubernetes: {pod: {disableAgent: false, agent: {image: a}}}", "backend: local"] {
+            let with = security(with);
+            assert!(with.x11().is_ok() && with.auth_agent().is_ok());
+        }
     }
 
     #[test]

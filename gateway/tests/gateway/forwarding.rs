@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use containerssh_auditlog::{IoStream, Payload};
-use containerssh_config::{Config, ForwardingMode};
+use containerssh_config::{BackendKind, Config, ForwardingMode};
 use russh::ChannelMsg;
 use russh::ChannelOpenFailure::{AdministrativelyProhibited, ConnectFailed, ResourceShortage};
 use tokio::io::{
@@ -30,6 +30,8 @@ fn open(config: &mut Config) {
         agent_forwarding_mode: enable,
     };
     config.audit.intercept.forwarding = true;
+    // What runs programs here can serve displays and agents, as a pod with an agent can.
+    config.backend = BackendKind::Local;
 }
 
 /// Not a multiple of anything.
