@@ -232,7 +232,8 @@ async fn an_object_that_is_there_is_never_overwritten() {
             .filter(|key| key.starts_with(&format!("{ID}-")))
             .cloned()
             .collect();
-        assert_eq!(beside.len(), 1);
+        // And its manifest beside it.
+        assert_eq!(beside, [beside[0].clone(), format!("{}.manifest.json", beside[0])]);
         let object = server.object(&beside[0]);
         assert_eq!(stdout_of(&object.data), noise(100, 1));
         assert!(object.metadata["sha256"].starts_with(beside[0].strip_prefix(&format!("{ID}-")).unwrap()));
