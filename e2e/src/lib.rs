@@ -18,6 +18,7 @@ pub mod minio;
 pub mod operator;
 pub mod policy;
 pub mod process;
+pub mod program;
 pub mod python;
 pub mod record;
 pub mod s3;

@@ -1,7 +1,6 @@
 //! The operator as a process of this machine, which a test can kill, stop and look into; an installed one is scaled to
 //! zero meanwhile, so that nobody else does its work.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use crate::{Cluster, wait};
+use crate::{Cluster, program, wait};
 
 /// For an operator that ends or begins: it releases its Lease, or waits for one that was not released.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(120);
@@ -64,11 +63,11 @@ impl Operator {
         instance: &str,
         environment: &[(&str, &str)],
     ) -> Result<Self> {
-        let program = program().await?;
+        let program = program::operator().await?;
         let namespace = &cluster.environment.operator_namespace;
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         cluster.apply_object(&serde_json::from_value(object)?).await?;
-        let (metrics, health) = (free_port()?, free_port()?);
+        let (metrics, health) = (program::free_port()?, program::free_port()?);
         let process = Command::new(&program)
             .args(["--gateway-image", &cluster.environment.gateway_image])
             .args(["--lease-name", lease, "--log-level", "error"])
@@ -133,21 +132,4 @@ impl Operator {
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes / 1000.0)
     }
-}
-
-/// A port of this machine that nobody listens on.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// The program that `e2e/images build` left, or another one that `E2E_OPERATOR` names.
-async fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("E2E_OPERATOR") {
-        return Ok(named.into());
-    }
-    let images = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("images");
-    let output = Command::new(images).args(["path", "containerssh-operator"]).output().await?;
-    let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(program.exists(), "{} is not there: run e2e/images programs", program.display());
-    Ok(program)
 }

@@ -1,6 +1,5 @@
 //! A gateway as a process of this machine, which starts its pods in the cluster: for tests that kill it.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::gateway::merge;
 use crate::ssh::Key;
-use crate::{Login, Namespace, wait};
+use crate::{Login, Namespace, program, wait};
 
 /// A process that starts on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -42,7 +41,7 @@ impl Process {
     /// Starts the gateway `name`, whose pods are what `pod` makes of `kubernetes.pod`, and lets `user` in.
     pub async fn start(namespace: &Namespace, name: &str, user: &str, key: &Key, pod: Value) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let (port, metrics) = (free_port()?, free_port()?);
+        let (port, metrics) = (program::free_port()?, program::free_port()?);
         let host = Key::generate().await?;
         std::fs::copy(host.path(), directory.path().join("host"))?;
         std::fs::create_dir(directory.path().join("keys"))?;
@@ -68,7 +67,7 @@ impl Process {
             namespace: namespace.clone(),
             name: name.to_owned(),
             directory,
-            program: program().await?,
+            program: program::gateway().await?,
             port,
             metrics,
             uid: format!("{name}-1"),
@@ -176,20 +175,4 @@ impl Process {
         })
         .await
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// The program that `e2e/images build` left, or another one that `E2E_GATEWAY` names.
-async fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("E2E_GATEWAY") {
-        return Ok(named.into());
-    }
-    let images = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("images");
-    let output = Command::new(images).args(["path", "containerssh-gateway"]).output().await?;
-    let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(program.exists(), "{} is not there: run e2e/images programs", program.display());
-    Ok(program)
 }

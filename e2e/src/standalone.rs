@@ -1,7 +1,6 @@
 //! A gateway as a process of this machine, for what the operator does not render: it reaches the cluster by `KUBECONFIG`, and its
 //! guests by their addresses, as a pod on this node would.
 
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::gateway::merge;
 use crate::ssh::Key;
-use crate::{Login, wait};
+use crate::{Login, program, wait};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// Its last pods and records.
@@ -36,7 +35,7 @@ impl Standalone {
         let key = Key::generate().await?;
         std::fs::write(at("keys"), &key.public)?;
         std::fs::create_dir(at("records"))?;
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = program::free_port()?;
         let mut config = json!({
             "ssh": {"listen": format!("127.0.0.1:{port}")},
             "auth": {"publicKey": {"authorizedKeys": {"paths": [at("keys")]}}},
@@ -48,7 +47,7 @@ impl Standalone {
         });
         merge(&mut config, extra);
         std::fs::write(at("config.json"), config.to_string())?;
-        let child = Command::new(program().await?)
+        let child = Command::new(program::gateway().await?)
             .args(["--config", &at("config.json")])
             .stdin(Stdio::null())
             .stdout(Stdio::from(std::fs::File::create(at("log"))?))
@@ -89,16 +88,4 @@ impl Standalone {
         ensure!(status.success(), "{status}");
         Ok(())
     }
-}
-
-/// What `e2e/images` built.
-async fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("E2E_GATEWAY_PROGRAM") {
-        return Ok(named.into());
-    }
-    let images = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("images");
-    let output = Command::new(images).args(["path", "containerssh-gateway"]).output().await?;
-    let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(program.exists(), "{} is not there: run e2e/images programs", program.display());
-    Ok(program)
 }

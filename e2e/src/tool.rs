@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
-use crate::Environment;
+use crate::{Environment, program};
 
 /// The program, with the store's credentials in its environment.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Tool {
 impl Tool {
     /// The one that `e2e/images build` left.
     pub async fn built(environment: &Environment) -> Result<Self> {
-        let program = program().await?;
+        let program = program::auditlog_tool().await?;
         Ok(Self { program, environment: environment.clone() })
     }
 
@@ -53,16 +53,4 @@ impl Tool {
     pub fn url(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.environment.s3_bucket)
     }
-}
-
-/// The program that `e2e/images build` left, or another one that `E2E_AUDITLOG_TOOL` names.
-pub async fn program() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("E2E_AUDITLOG_TOOL") {
-        return Ok(named.into());
-    }
-    let images = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("images");
-    let output = Command::new(images).args(["path", "containerssh-auditlog-tool"]).output().await?;
-    let program = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(program.exists(), "{} is not there: run e2e/images programs", program.display());
-    Ok(program)
 }

@@ -292,7 +292,7 @@ async fn go_away(cluster: &Cluster) -> Result<()> {
     const LEASE: &str = "containerssh-operator-away";
     let namespace = cluster.namespace("e2e-away").await?;
     let directory = tempfile::tempdir()?;
-    let mut door = Door { port: containerssh_e2e::operator::free_port()?.to_string(), proxy: None };
+    let mut door = Door { port: containerssh_e2e::program::free_port()?.to_string(), proxy: None };
     let kubeconfig = directory.path().join("kubeconfig");
     std::fs::write(
         &kubeconfig,

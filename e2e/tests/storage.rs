@@ -438,7 +438,7 @@ async fn the_tool_lists_and_fetches_what_was_recorded() -> Result<()> {
 }
 
 async fn tool(minio: &Minio, directory: &Path, arguments: &[&str]) -> Result<Output> {
-    Command::new(containerssh_e2e::tool::program().await?)
+    Command::new(containerssh_e2e::program::auditlog_tool().await?)
         .args(arguments)
         .current_dir(directory)
         .env("AWS_ENDPOINT_URL_S3", &minio.url)
