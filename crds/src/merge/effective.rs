@@ -44,9 +44,16 @@ pub struct EffectiveAudit {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub events: Vec<EffectiveEvents>,
     /// Limits on sessions; absent limits do not exist.
+    // An empty object must not be written: where it held something before, server-side apply makes null of it.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sessions: SessionLimits,
     /// What users may do; absent lists admit everything.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub allow: Allow,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Which contents are recorded.

@@ -221,11 +221,12 @@ fn reference(gateway: &SSHGateway) -> ObjectReference {
 /// Applies every child, the workload last: what a pod needs stands before the pods. One whose name is taken does not hold
 /// back the others: the configuration, and with it a policy, must reach what runs.
 async fn apply(context: &Context, plan: &Plan, owner: &Owner) -> Result<(), Error> {
-    let (workloads, parts): (Vec<_>, Vec<_>) =
-        plan.children.iter().partition(|child| child.kind.is_workload());
     let mut in_the_way = None;
-    for wave in [parts, workloads] {
-        let each: Vec<_> = wave.into_iter().map(|child| apply_one(context, child, owner)).collect();
+    for wave in Wave::ALL {
+        let each: Vec<_> = (plan.children.iter().filter(|child| Wave::of(child.kind) == wave))
+            .map(|child| apply_one(context, child, owner))
+            .collect();
+        let mut failed = None;
         let mut applied = stream::iter(each).buffer_unordered(APPLIED_AT_ONCE);
         while let Some((child, outcome)) = applied.next().await {
             match outcome {
@@ -236,11 +237,39 @@ async fn apply(context: &Context, plan: &Plan, owner: &Owner) -> Result<(), Erro
                 Err(error @ (Error::Foreign { .. } | Error::Leaving { .. })) => {
                     in_the_way.get_or_insert(error);
                 }
-                Err(error) => return Err(error),
+                // What is under way is finished, or what it would have made might be missing for ever.
+                Err(error) => {
+                    failed.get_or_insert(error);
+                }
             }
+        }
+        drop(applied);
+        if let Some(error) = failed {
+            return Err(error);
         }
     }
     in_the_way.map_or(Ok(()), Err)
+}
+
+/// What has to be there before what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wave {
+    Parts,
+    /// The API server lets nobody bind a role that it does not know.
+    Bindings,
+    Workloads,
+}
+
+impl Wave {
+    const ALL: [Self; 3] = [Self::Parts, Self::Bindings, Self::Workloads];
+
+    fn of(kind: ChildKind) -> Self {
+        match kind {
+            ChildKind::RoleBinding => Self::Bindings,
+            kind if kind.is_workload() => Self::Workloads,
+            _ => Self::Parts,
+        }
+    }
 }
 
 async fn apply_one<'a>(
