@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PostParams},
+    core::Status,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -95,6 +96,13 @@ fn sample(template: &PodTemplate, namespace: &str) -> Value {
     })
 }
 
+/// The namespace goes, or the API server has not noticed yet that there is a new one of its name: nothing that the author could
+/// mend, and over soon.
+fn is_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 async fn ask(client: &Client, pod: Value, namespace: &str) -> Result<Option<Finding>, Error> {
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Pod>(&()));
@@ -111,7 +119,9 @@ async fn ask(client: &Client, pod: Value, namespace: &str) -> Result<Option<Find
     match answer {
         Ok(_) => Ok(None),
         // Invalid, forbidden by a policy or a quota, malformed, or the namespace is gone: the author's to mend.
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 404 | 422) => {
+        Err(kube::Error::Api(status))
+            if matches!(status.code, 400 | 403 | 404 | 422) && !is_terminating(&status) =>
+        {
             let error = kube::Error::Api(status);
             Ok(Some(Finding::new(
                 Subject::Accepted,
