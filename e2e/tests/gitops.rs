@@ -64,6 +64,15 @@ async fn flux_and_argo_cd_understand_what_is_said() -> Result<()> {
     let image = json!({"image": "localhost/somebody-elses:1"});
     let wrong = gateway(&namespace, "wrong", image).await?;
     good.ready().await?;
+    // It may be ready a moment before it has settled.
+    wait::until("the good gateway to settle", Duration::from_secs(60), || async {
+        let object = object(&good).await?;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let busy = conditions.iter().any(|one| one["type"] == "Reconciling" && one["status"] == "True");
+        ensure!(!busy, "{conditions:?}");
+        Ok(())
+    })
+    .await?;
     waiting.wait_condition("Reconciling", "True").await?;
     wrong.wait_condition("Stalled", "True").await?;
 
