@@ -1,6 +1,7 @@
 //! One connection's record, fetched and decoded.
 
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
@@ -68,6 +69,15 @@ fn is_manifest(key: &str) -> bool {
     key.ends_with(".manifest.json")
 }
 
+/// When this process first asked for a record, seconds since 1970: what was there before is another run's, and may be large.
+static BEGUN: LazyLock<i64> = LazyLock::new(|| {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or_default()
+});
+
+/// The longest that a test's session lasts before its record is asked for the first time.
+const LONGEST_SESSION: i64 = 600;
+
 /// Waits for the record below `prefix` that mentions `marker`.
 pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Record> {
     let mut seen = std::collections::BTreeSet::new();
@@ -76,7 +86,7 @@ pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Recor
     let found = std::cell::RefCell::new(None);
     let seen = std::cell::RefCell::new(&mut seen);
     wait::until(&format!("a record of {marker} below {prefix}"), UPLOAD_DEADLINE, || async {
-        let keys = bucket.keys(prefix).await?;
+        let keys = bucket.newest(prefix, *BEGUN - LONGEST_SESSION).await?;
         for key in &keys {
             if !is_manifest(key) && seen.borrow_mut().insert(key.clone()) {
                 let record = Record::decode(bucket.get(key).await?)?;

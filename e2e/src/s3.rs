@@ -55,6 +55,21 @@ impl Bucket {
         Ok(keys)
     }
 
+    /// The keys below a prefix that were stored since then (seconds since 1970), the newest first.
+    pub async fn newest(&self, prefix: &str, since: i64) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut pages =
+            self.client.list_objects_v2().bucket(&self.name).prefix(prefix).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            for object in page.with_context(|| format!("listing {prefix}"))?.contents.unwrap_or_default() {
+                let stored = object.last_modified.map_or(i64::MAX, |time| time.secs());
+                found.extend(object.key.filter(|_| stored >= since).map(|key| (stored, key)));
+            }
+        }
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(found.into_iter().map(|(_, key)| key).collect())
+    }
+
     /// How an object is locked: the mode, and until when (seconds since 1970).
     pub async fn lock(&self, key: &str) -> Result<(String, i64)> {
         let head = self
