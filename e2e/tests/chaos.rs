@@ -305,6 +305,8 @@ async fn go_away(cluster: &Cluster) -> Result<()> {
     let environment = [("KUBECONFIG", path.as_str())];
     door.open()?;
     let mut operator = Operator::start_with(cluster, LEASE, "one", &environment).await?;
+    // One that only waits for its turn has nothing to lose, and waits on.
+    operator.leads().await?;
     let gateway = apply(&namespace, 0, &json!({})).await?;
     settled(std::slice::from_ref(&gateway)).await?;
 
