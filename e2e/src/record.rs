@@ -55,14 +55,28 @@ impl Record {
 
     /// Whether a command or an input of this connection holds `marker`.
     pub fn mentions(&self, marker: &str) -> bool {
-        let typed = self.io(IoStream::Stdin);
-        self.messages.iter().any(|message| match &message.payload {
-            Payload::ChannelRequestExec { program, .. } => program.contains(marker),
-            Payload::ChannelRequestSetEnv { value, .. } => value.contains(marker),
-            _ => false,
-        }) || typed.windows(marker.len().max(1)).any(|window| window == marker.as_bytes())
+        mentions(&self.messages, marker)
     }
 }
+
+fn mentions(messages: &[Message], marker: &str) -> bool {
+    let typed: Vec<u8> = messages
+        .iter()
+        .flat_map(|message| match &message.payload {
+            Payload::Io { stream: IoStream::Stdin, data } => data.as_ref(),
+            _ => &[],
+        })
+        .copied()
+        .collect();
+    messages.iter().any(|message| match &message.payload {
+        Payload::ChannelRequestExec { program, .. } => program.contains(marker),
+        Payload::ChannelRequestSetEnv { value, .. } => value.contains(marker),
+        _ => false,
+    }) || typed.windows(marker.len().max(1)).any(|window| window == marker.as_bytes())
+}
+
+/// How much of a record is searched.
+const SEARCHED: usize = 1 << 20;
 
 /// Whether an object is what proves another one.
 fn is_manifest(key: &str) -> bool {
@@ -89,9 +103,11 @@ pub async fn find(cluster: &Cluster, prefix: &str, marker: &str) -> Result<Recor
         let keys = bucket.newest(prefix, *BEGUN - LONGEST_SESSION).await?;
         for key in &keys {
             if !is_manifest(key) && seen.borrow_mut().insert(key.clone()) {
-                let record = Record::decode(bucket.get(key).await?)?;
-                if record.mentions(marker) {
-                    *found.borrow_mut() = Some(record);
+                // Records may be large, and what tells one from the others stands at their start.
+                let start = bucket.start(key, SEARCHED).await?;
+                let messages = Decoder::new(start.as_slice())?.map_while(Result::ok).collect::<Vec<_>>();
+                if mentions(&messages, marker) {
+                    *found.borrow_mut() = Some(Record::decode(bucket.get(key).await?)?);
                     return Ok(());
                 }
             }

@@ -55,6 +55,13 @@ impl Bucket {
         Ok(keys)
     }
 
+    /// The first bytes of an object, at most that many.
+    pub async fn start(&self, key: &str, length: usize) -> Result<Vec<u8>> {
+        let range = format!("bytes=0-{}", length.saturating_sub(1));
+        let answer = self.client.get_object().bucket(&self.name).key(key).range(range).send().await;
+        Ok(answer.with_context(|| key.to_owned())?.body.collect().await?.to_vec())
+    }
+
     /// The keys below a prefix that were stored since then (seconds since 1970), the newest first.
     pub async fn newest(&self, prefix: &str, since: i64) -> Result<Vec<String>> {
         let mut found = Vec::new();
