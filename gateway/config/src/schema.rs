@@ -5,13 +5,10 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-/// Declares a type that only stands for its schema.
-macro_rules! form {
-    ($($(#[$meta:meta])* $name:ident => $schema:tt),+ $(,)?) => {
-        $($(#[$meta])*
-        pub(crate) enum $name {}
-
-        impl JsonSchema for $name {
+/// Says what the schema of a type is.
+macro_rules! form_of {
+    ($($name:ty => $schema:tt),+ $(,)?) => {
+        $(impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
                 stringify!($name).into()
             }
@@ -24,6 +21,16 @@ macro_rules! form {
                 json_schema!($schema)
             }
         })+
+    };
+}
+
+/// Declares types that only stand for their schemas.
+macro_rules! form {
+    ($($(#[$meta:meta])* $name:ident => $schema:tt),+ $(,)?) => {
+        $($(#[$meta])*
+        pub(crate) enum $name {})+
+
+        form_of! { $($name => $schema),+ }
     };
 }
 
@@ -46,25 +53,6 @@ form! {
         ]
     },
     Format => {"enum": ["ljson", "text"]},
-}
-
-/// The same for types that are there.
-macro_rules! form_of {
-    ($($name:ty => $schema:tt),+ $(,)?) => {
-        $(impl JsonSchema for $name {
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        })+
-    };
 }
 
 form_of! {
