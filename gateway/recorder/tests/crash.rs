@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use common::{
-    Fixture, ID, PATIENCE, connect, content, decode, noise, records, session, settings, spool, start,
+    Fixture, ID, PATIENCE, connect, content, copies, decode, noise, records, session, settings, spool, start,
     to_files,
 };
 use containerssh_auditlog::{IoStream, Payload};
@@ -84,21 +84,7 @@ async fn a_process_killed_at_any_moment_loses_nothing_it_had_acknowledged() {
         }
     });
     // What is on the disk is looked at while it is written: the copy is what a killed process leaves.
-    let mut copies = Vec::new();
-    let mut acknowledged = 0;
-    // On a slow disk nothing is acknowledged for a while: of what a copy then holds, little can be missed.
-    while !pump.is_finished() && acknowledged < 40 {
-        let before = safe.load(Ordering::SeqCst);
-        acknowledged += usize::from(before > 0);
-        if before == 0 && copies.len() > 3 {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let copy = tempfile::tempdir().unwrap();
-        copy_spool(fixture.root(), copy.path());
-        copies.push((before, copy));
-        tokio::task::yield_now().await;
-    }
+    let copies = copies::under_way(&pump, &safe, 40, |to| copy_spool(fixture.root(), to)).await;
     pump.await.unwrap();
     tap.close().await;
     fixture.drained().await;
@@ -118,23 +104,11 @@ async fn a_process_killed_at_any_moment_loses_nothing_it_had_acknowledged() {
 
 /// Copies a spool, and lets its records go to the copy's own directory.
 fn copy_spool(from: &Path, to: &Path) {
-    std::fs::create_dir(spool(to)).unwrap();
     // The record before its sidecar, as they come into being.
-    let mut entries: Vec<_> =
-        std::fs::read_dir(spool(from)).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    entries.reverse();
-    for path in entries {
-        let Ok(content) = std::fs::read(&path) else { continue };
-        let target = spool(to).join(path.file_name().unwrap());
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let text = String::from_utf8(content).unwrap();
-            let text = text.replace(records(from).to_str().unwrap(), records(to).to_str().unwrap());
-            std::fs::write(target, text).unwrap();
-        } else {
-            std::fs::write(target, content).unwrap();
-        }
-    }
+    let mut files = copies::files(from);
+    files.sort();
+    files.reverse();
+    copies::copy(files, from, to);
 }
 
 #[tokio::test]

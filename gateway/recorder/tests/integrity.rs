@@ -17,8 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use common::{
-    Fixture, ID, PATIENCE, connect, content, noise, records, session, settings, short_session, spool, start,
-    to_files,
+    Fixture, ID, PATIENCE, connect, content, copies, noise, records, session, settings, short_session, spool,
+    start, to_files,
 };
 use containerssh_auditlog::encrypted::{Decrypted, Identities};
 use containerssh_auditlog::manifest::{self, ClosedBy, Encryption, Manifest, Signed, VerifyingKey};
@@ -222,21 +222,7 @@ async fn an_encrypted_record_killed_at_any_moment_keeps_what_was_acknowledged() 
         }
     });
     // What is on the disk is looked at while it is written: the copy is what a killed process leaves.
-    let mut copies = Vec::new();
-    let mut acknowledged = 0;
-    // On a slow disk nothing is acknowledged for a while: of what a copy then holds, little can be missed.
-    while !pump.is_finished() && acknowledged < 30 {
-        let before = safe.load(Ordering::SeqCst);
-        acknowledged += usize::from(before > 0);
-        if before == 0 && copies.len() > 3 {
-            tokio::task::yield_now().await;
-            continue;
-        }
-        let copy = tempfile::tempdir().unwrap();
-        copy_spool(fixture.root(), copy.path());
-        copies.push((before, copy));
-        tokio::task::yield_now().await;
-    }
+    let copies = copies::under_way(&pump, &safe, 30, |to| copy_spool(fixture.root(), to)).await;
     pump.await.unwrap();
     tap.close().await;
     fixture.drained().await;
@@ -263,24 +249,12 @@ async fn an_encrypted_record_killed_at_any_moment_keeps_what_was_acknowledged() 
 
 /// Copies a spool, and lets its records go to the copy's own directory.
 fn copy_spool(from: &Path, to: &Path) {
-    std::fs::create_dir(spool(to)).unwrap();
-    let mut entries: Vec<_> =
-        std::fs::read_dir(spool(from)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files = copies::files(from);
     // The tail first: chunks written meanwhile only hold more.
-    entries.sort_by_key(|path| {
+    files.sort_by_key(|path| {
         ["tail", "open", "json"].iter().position(|end| path.extension().is_some_and(|is| is == *end))
     });
-    for path in entries {
-        let Ok(content) = std::fs::read(&path) else { continue };
-        let target = spool(to).join(path.file_name().unwrap());
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let text = String::from_utf8(content).unwrap();
-            let text = text.replace(records(from).to_str().unwrap(), records(to).to_str().unwrap());
-            std::fs::write(target, text).unwrap();
-        } else {
-            std::fs::write(target, content).unwrap();
-        }
-    }
+    copies::copy(files, from, to);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the recorder's tests share.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod copies;
 pub mod faults;
 pub mod proxy;
 pub mod s3;
