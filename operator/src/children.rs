@@ -48,7 +48,7 @@ pub enum ChildKind {
 }
 
 impl ChildKind {
-    /// In the order in which they are applied: what a pod needs stands before the pods.
+    /// What a pod needs stands before the pods.
     pub const ALL: [Self; 9] = [
         Self::ServiceAccount,
         Self::Role,

@@ -23,7 +23,6 @@ mod outcome;
 mod output;
 mod play;
 mod progress;
-#[allow(dead_code, unused_imports, reason = "play, html and search are about to use it")]
 mod screen;
 mod search;
 mod session;

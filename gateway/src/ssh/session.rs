@@ -209,7 +209,7 @@ impl Input {
                     awaited = false;
                     idle = started.ok();
                 }
-                (input, fed) = fed(&mut feeding), if feeding.is_some() => {
+                (input, fed) = under_way(&mut feeding), if feeding.is_some() => {
                     feeding = None;
                     self.release(weight);
                     idle = Some(input);
@@ -350,7 +350,8 @@ impl Input {
     }
 }
 
-async fn fed(feeding: &mut Option<Feeding>) -> (Box<dyn ProgramInput>, Fed) {
+/// What is under way; never, while nothing is.
+pub(crate) async fn under_way<T>(feeding: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
     match feeding {
         Some(feeding) => feeding.await,
         None => std::future::pending().await,

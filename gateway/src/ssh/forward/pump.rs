@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::connection::{Connection, NotRecorded};
+use super::super::session::under_way;
 use super::{Kind, Place};
 use crate::codes;
 use crate::serve::MESSAGE_OVERHEAD;
@@ -266,7 +267,7 @@ impl ToTarget {
                 () = shared.broken.cancelled(), if !self.closed => return,
                 () = shared.ended.cancelled(), if through => return,
                 message = self.read.wait(), if !self.closed => self.take(message),
-                (input, fed) = fed(&mut feeding), if feeding.is_some() => {
+                (input, fed) = under_way(&mut feeding), if feeding.is_some() => {
                     feeding = None;
                     self.release(fed_weight);
                     idle = Some(input);
@@ -357,13 +358,6 @@ impl ToTarget {
             () = ending.cancelled() => false,
             closing = timeout(CLOSE_GRACE, closing) => closing.is_ok(),
         }
-    }
-}
-
-async fn fed(feeding: &mut Option<Feeding>) -> (Box<dyn StreamInput>, Fed) {
-    match feeding {
-        Some(feeding) => feeding.await,
-        None => std::future::pending().await,
     }
 }
 
