@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 
 use crate::process::{free_address, program};
-use crate::support::{Record, kinds, noise, recorded, within};
+use crate::support::{Record, kinds, listens, noise, recorded, within};
 
 /// The name of whoever runs the tests.
 fn me() -> String {
@@ -44,12 +44,7 @@ impl Sshd {
         );
         std::fs::write(at("config.yaml"), text).unwrap();
         let child = program(&["--config", &at("config.yaml")]).stdout(Stdio::null()).spawn().unwrap();
-        within("the gateway", async {
-            while tokio::net::TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        listens("the gateway", address).await;
         Self { child, port: address.port(), directory }
     }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::support::within;
+use crate::support::{listens, within};
 
 pub(crate) fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_containerssh-gateway"));
@@ -130,12 +130,8 @@ async fn start() -> Running {
     let file = write(directory.path(), &text);
     let child = program(&["--config", file.to_str().unwrap()]).spawn().unwrap();
     let running = Running { child, health, metrics, ssh, file, _directory: directory };
-    within("the health server", async {
-        while TcpStream::connect(health).await.is_err() || TcpStream::connect(metrics).await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    listens("the health server", health).await;
+    listens("the metrics server", metrics).await;
     running
 }
 

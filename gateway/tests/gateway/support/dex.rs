@@ -4,10 +4,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use super::within;
+use super::{listens, within};
 
 /// Building it takes minutes the first time.
 const BUILD: std::time::Duration = std::time::Duration::from_secs(1800);
@@ -43,12 +42,7 @@ impl Dex {
         std::fs::write(&config, text).unwrap();
         let process =
             Command::new(program.trim()).arg("serve").arg(&config).kill_on_drop(true).spawn().unwrap();
-        within("Dex", async {
-            while TcpStream::connect(address).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        listens("Dex", address).await;
         Self { issuer, _process: process, _directory: directory }
     }
 

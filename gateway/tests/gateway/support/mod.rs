@@ -14,7 +14,10 @@ pub(crate) use dex::Dex;
 pub(crate) use hooks::Hooks;
 pub(crate) use server::{Gateway, Record, config, kinds, recorded};
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 /// Longer than anything takes on the slowest machine; only a failure waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,6 +28,16 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("waited too long for: {what}"),
     }
+}
+
+/// Waits until a process that was just started takes connections.
+pub(crate) async fn listens(what: &str, address: SocketAddr) {
+    within(what, async {
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// Bytes without a pattern, the same ones each time (xorshift).
