@@ -5,10 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use containerssh_backend::{Backend, BackendError, ConnectionInfo, Guest, ProgressSender};
 use containerssh_config::{Kubernetes, PodMode};
+use containerssh_link::RemoteGuest;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use crate::agent::{self, AgentGuest};
+use crate::agent::AgentGuest;
 use crate::client::ClientError;
 use crate::codes::code;
 use crate::guest::{PodGuest, Tenure};
@@ -139,25 +140,31 @@ impl KubernetesBackend {
         progress: &ProgressSender,
     ) -> Result<Arc<dyn Guest>, BackendError> {
         let pod = persistent::attach(&self.starter, connection, progress).await?;
-        self.served(pod, connection, progress).await
+        self.served(pod, None, connection, progress).await
     }
 
-    /// What runs programs in a pod that is ready: its agent, if it has one, or else an exec for each.
+    /// What runs programs in a pod that is ready: its agent, which may have been `reached` already, or else an exec for each.
     async fn served(
         &self,
         pod: PodGuest,
+        reached: Option<RemoteGuest>,
         connection: &ConnectionInfo,
         progress: &ProgressSender,
     ) -> Result<Arc<dyn Guest>, BackendError> {
         let settings = &self.starter.settings;
-        let Some(agent) = &settings.agent else { return Ok(Arc::new(pod)) };
-        progress.report("connecting to the agent in the pod");
-        let metrics = self.starter.process.metrics.clone();
-        let connected = agent::connect(pod.target(), settings, agent, &metrics).await.inspect_err(|error| {
-            let (id, name) = (&connection.connection_id, &pod.target().pod);
-            tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %name, %error, "No agent");
-        })?;
-        Ok(Arc::new(AgentGuest { pod, agent: connected, settings: Arc::clone(settings), metrics }))
+        if settings.agent.is_some() && reached.is_none() {
+            progress.report("connecting to the agent in the pod");
+        }
+        let agent = match reached {
+            Some(agent) => Some(agent),
+            None => self.starter.agent(pod.target()).await.inspect_err(|error| {
+                let (id, name) = (&connection.connection_id, &pod.target().pod);
+                tracing::error!(code = code::KUBERNETES_AGENT_FAILED, connectionId = %id, podName = %name, %error, "No agent");
+            })?,
+        };
+        let Some(agent) = agent else { return Ok(Arc::new(pod)) };
+        let (settings, metrics) = (Arc::clone(settings), self.starter.process.metrics.clone());
+        Ok(Arc::new(AgentGuest { pod, agent, settings, metrics }))
     }
 
     fn count(&self, guest: &Result<Arc<dyn Guest>, BackendError>, begun: Instant) {
@@ -178,7 +185,7 @@ impl KubernetesBackend {
             Some(started) => (started, manifest::environment(settings, connection)),
             None => (self.cold(connection, channel, progress, begun).await?, Default::default()),
         };
-        let Started { name, subscription, lease } = started;
+        let Started { name, subscription, lease, agent } = started;
         tracing::info!(
             code = code::KUBERNETES_POD_READY,
             connectionId = %connection.connection_id,
@@ -190,7 +197,7 @@ impl KubernetesBackend {
         let (settings, tenure) = (Arc::clone(settings), Tenure::Own(lease));
         let guest = PodGuest::new(target, settings, subscription, tenure, env, &self.starter.process);
         guest.prepare(connection, progress).await?;
-        self.served(guest, connection, progress).await
+        self.served(guest, agent, connection, progress).await
     }
 
     /// Starts a pod for `connection` or one session of it.

@@ -63,7 +63,7 @@ pub(crate) struct Settings {
 }
 
 /// The agent in the pod.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AgentSettings {
     /// In the console container.
     pub(crate) path: String,

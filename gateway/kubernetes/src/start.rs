@@ -5,17 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use containerssh_backend::{BackendError, ProgressSender};
 use containerssh_config::{Connection, Kubernetes};
+use containerssh_link::RemoteGuest;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::agent;
 use crate::client::{self, ClientError};
 use crate::exec::Target;
 use crate::identity::Identity;
 use crate::limit::Limit;
 use crate::metrics::Metrics;
 use crate::pod::lease::{Lease, Leases};
+use crate::pod::observation::Observation;
 use crate::pod::watch::{PodWatch, Subscription};
 use crate::pod::{create, kinds, wait};
 use crate::pool::Key;
@@ -94,6 +97,34 @@ pub(crate) struct Started {
     pub(crate) name: String,
     pub(crate) subscription: Subscription,
     pub(crate) lease: Lease,
+    /// Of a pod of the pool whose programs an agent runs: it runs before anybody waits for it.
+    pub(crate) agent: Option<RemoteGuest>,
+}
+
+impl Started {
+    /// The pod, and its agent if it has one yet, are there as far as is known.
+    pub(crate) fn is_alive(&self) -> bool {
+        *self.subscription.receiver().borrow() == Observation::Ready
+            && self.agent.as_ref().is_none_or(|agent| !agent.is_gone())
+    }
+
+    /// Completes when [`Started::is_alive`] no longer holds for good.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let pod = wait::ended(self.subscription.receiver());
+        let agent = self.agent.as_ref().map(RemoteGuest::lost);
+        async move {
+            let agent = async {
+                match agent {
+                    Some(lost) => lost.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = pod => {}
+                _ = agent => {}
+            }
+        }
+    }
 }
 
 /// Which step a start ended at.
@@ -113,8 +144,11 @@ impl Unstarted {
 
 impl Starter {
     pub(crate) fn new(process: Arc<Process>, cluster: Arc<Cluster>, settings: Settings) -> Self {
-        let key = (settings.warm.size > 0)
-            .then(|| Key { cluster: cluster.id, template: kinds::digest(&settings, &process.identity) });
+        let key = (settings.warm.size > 0).then(|| Key {
+            cluster: cluster.id,
+            template: kinds::digest(&settings, &process.identity),
+            agent: agent::Terms::of(&settings),
+        });
         Self { process, cluster, settings: Arc::new(settings), key }
     }
 
@@ -127,6 +161,16 @@ impl Starter {
     pub(crate) fn target(&self, pod: String, container: String) -> Target {
         let namespace = self.settings.namespace.clone();
         Target { client: self.cluster.client.clone(), namespace, pod, container }
+    }
+
+    /// Starts the agent in the pod of `target` and reaches it, if agents run the programs.
+    pub(crate) async fn agent(&self, target: &Target) -> Result<Option<RemoteGuest>, BackendError> {
+        match &self.settings.agent {
+            None => Ok(None),
+            Some(agent) => {
+                agent::connect(target, &self.settings, agent, &self.process.metrics).await.map(Some)
+            }
+        }
     }
 
     /// Creates `pod` and waits until it is ready, at most until `deadline`. However this ends, and if it is dropped midway,
@@ -147,7 +191,7 @@ impl Starter {
         let created = create::create(&api, pod, &self.cluster.limit, deadline, timeouts.http).await;
         lease.confirm(created.map_err(Unstarted::NotCreated)?);
         match wait::ready(subscription.receiver(), progress, deadline).await {
-            Ok(()) => Ok(Started { name, subscription, lease }),
+            Ok(()) => Ok(Started { name, subscription, lease, agent: None }),
             Err(reason) => {
                 let error = reason.into_error(&name, timeouts.pod_start, subscription.trouble());
                 Err(Unstarted::NotReady(error))

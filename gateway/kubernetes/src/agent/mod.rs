@@ -10,6 +10,7 @@ mod carrier;
 mod guest;
 pub(crate) mod manifest;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,21 @@ pub(crate) use guest::AgentGuest;
 
 /// A pod in the same cluster answers within milliseconds; a network policy does not answer at all, and somebody waits.
 const DIRECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// What an agent is started with, but for our key. Of the pool, only those started with the same serve a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
+    agent: AgentSettings,
+    subsystems: BTreeMap<String, String>,
+}
+
+impl Terms {
+    /// `None` without an agent.
+    pub(crate) fn of(settings: &Settings) -> Option<Self> {
+        let subsystems = settings.subsystems.clone();
+        settings.agent.clone().map(|agent| Self { agent, subsystems })
+    }
+}
 
 /// Starts the agent in `target` and connects to it.
 pub(crate) async fn connect(

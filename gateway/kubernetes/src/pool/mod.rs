@@ -11,6 +11,8 @@
 //! - A pod of the pool is under a [lease](crate::pod::lease) from before it is created, like any other.
 //! - Only pods of the same template (a digest, and the same connection to the cluster) are given away; another
 //!   configuration drains the pool as soon as it is in force.
+//! - If an agent runs the programs, it has been started and reached: a pod without it is not ready, and one that loses it
+//!   is removed.
 //!
 //! What shall be done is a pure function of what there is ([`plan`]); the keeper does it whenever something changes.
 
@@ -26,10 +28,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::agent::Terms;
 use crate::codes::code;
 use crate::metrics::Metrics;
-use crate::pod::observation::Observation;
-use crate::pod::{kinds, wait};
+use crate::pod::kinds;
 use crate::start::{Started, Starter};
 use plan::{Failures, Life, Plan, Seen, Want, plan};
 
@@ -40,6 +42,8 @@ pub(crate) struct Key {
     pub(crate) cluster: u64,
     /// [`kinds::digest`].
     pub(crate) template: String,
+    /// What their agents have been told.
+    pub(crate) agent: Option<Terms>,
 }
 
 /// The pool of this process.
@@ -141,9 +145,9 @@ impl Pool {
         let entry = {
             let mut state = self.shared.lock();
             let ready = |entry: &Entry| {
-                let alive =
-                    |started: &Started| *started.subscription.receiver().borrow() == Observation::Ready;
-                entry.key == *key && entry.life == Life::Ready && entry.started.as_ref().is_some_and(alive)
+                entry.key == *key
+                    && entry.life == Life::Ready
+                    && entry.started.as_ref().is_some_and(Started::is_alive)
             };
             let id = state.pods.iter().find(|(_, entry)| ready(entry)).map(|(id, _)| *id)?;
             state.pods.remove(&id)
@@ -233,9 +237,16 @@ async fn run(shared: Arc<Shared>, starter: Starter, id: u64) {
     let pod = kinds::warm(settings, &starter.process.identity, rand::random::<u128>() >> 32);
     let (reporter, _) = progress();
     let deadline = Instant::now() + settings.timeouts.pod_start;
-    let end = match starter.start(&pod, &reporter, deadline).await {
+    let started = match starter.start(&pod, &reporter, deadline).await {
         Ok(started) => {
-            let end = wait::ended(started.subscription.receiver());
+            let target = starter.target(started.name.clone(), settings.console_name.clone());
+            starter.agent(&target).await.map(|agent| Started { agent, ..started })
+        }
+        Err(error) => Err(error.into_inner()),
+    };
+    let end = match started {
+        Ok(started) => {
+            let end = started.ended();
             let mut state = shared.lock();
             (state.failures, state.failed_at) = (0, None);
             if let Some(entry) = state.pods.get_mut(&id) {
@@ -249,7 +260,7 @@ async fn run(shared: Arc<Shared>, starter: Starter, id: u64) {
             tracing::warn!(
                 code = code::KUBERNETES_POOL_START_FAILED,
                 podName = pod.metadata.name.unwrap_or_default(),
-                error = %error.into_inner(),
+                %error,
                 "No pod for the warm pool"
             );
             let mut state = shared.lock();

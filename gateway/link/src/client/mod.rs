@@ -107,6 +107,20 @@ impl RemoteGuest {
         Ok(Self { name, link, arrived: Mutex::new(arrived), gone, end, _end: guard })
     }
 
+    /// Whether the agent is gone, or the guest has been closed.
+    pub fn is_gone(&self) -> bool {
+        self.gone.borrow().is_some()
+    }
+
+    /// Completes with the reason once [`RemoteGuest::is_gone`].
+    pub fn lost(&self) -> impl Future<Output = String> + use<> {
+        let mut gone = self.gone.clone();
+        async move {
+            let reason = gone.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+            reason.unwrap_or_default()
+        }
+    }
+
     async fn stream(&self, request: &Request) -> Result<Stream, DialError> {
         let asked = self.link.ask(request).await;
         let (reply, reader, writer) = asked.map_err(|error| DialError::ConnectFailed(error.to_string()))?;
@@ -229,9 +243,7 @@ impl Guest for RemoteGuest {
     }
 
     async fn gone(&self) -> BackendError {
-        let mut gone = self.gone.clone();
-        let reason = gone.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
-        BackendError::GuestGone(reason.unwrap_or_default())
+        BackendError::GuestGone(self.lost().await)
     }
 
     async fn close(&self) {
