@@ -3,7 +3,8 @@
 //! What a message costs on its way (three processes take it apart and put it together again) hardly depends on its
 //! length, so a client that sends small packets must not cause small messages; and messages that end in the middle of a
 //! TLS record are read in more steps than those that fill theirs. So bytes are gathered into messages of [`FULL`] bytes
-//! while more of them wait, and nothing waits for more to come.
+//! while more of them wait. Only what is left behind a full message, which is the middle of a flow, may be kept a moment for
+//! what follows it ([`Gather::flows`]): else each time the queue runs empty costs one more message.
 
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub(super) struct Gather {
     channel: u8,
     pieces: VecDeque<Bytes>,
     length: usize,
+    /// A full message has been made since the last [`Gather::finish`].
+    full: bool,
 }
 
 impl Gather {
@@ -34,7 +37,13 @@ impl Gather {
         self.pieces.push_back(data);
         while self.length >= FULL {
             self.emit(FULL, out);
+            self.full = true;
         }
+    }
+
+    /// Whether there are bytes left behind a full message.
+    pub(super) fn flows(&self) -> bool {
+        self.full && self.length > 0
     }
 
     /// Appends what is left as a message.
@@ -42,6 +51,7 @@ impl Gather {
         if self.length > 0 {
             self.emit(self.length, out);
         }
+        self.full = false;
     }
 
     /// Appends the first `length` bytes as a message.
@@ -94,6 +104,19 @@ mod tests {
         assert_eq!(out.len(), 2 * 16 * 1024);
         gather.finish(&mut out);
         assert_eq!(messages(&out), [(0, vec![7; FULL])]);
+    }
+
+    #[test]
+    fn what_is_left_behind_a_full_message_is_the_middle_of_a_flow() {
+        let (mut gather, mut out) = (Gather::default(), Vec::new());
+        gather.add(0, vec![7; 10].into(), &mut out);
+        assert!(!gather.flows(), "a keystroke waits for nothing");
+        gather.add(0, vec![7; FULL].into(), &mut out);
+        assert!(gather.flows());
+        gather.finish(&mut out);
+        gather.add(0, vec![7; 10].into(), &mut out);
+        assert!(!gather.flows());
+        assert_eq!(messages(&out).len(), 2);
     }
 
     #[test]

@@ -22,6 +22,13 @@ const QUEUE: usize = 8;
 /// Written at once when enough is queued: a few TLS records per system call.
 const BATCH: usize = 128 * 1024;
 
+/// How long the rest of a flow waits for what follows it: several times what a client takes to send its next packet, and less than
+/// anybody notices.
+const FLOW: Duration = Duration::from_millis(1);
+
+/// Written by one turn of the task at most: then it looks after what else there is to do.
+const TURN: usize = 1024 * 1024;
+
 /// The write buffer that an idle session keeps.
 const IDLE_BUFFER: usize = 4 * 1024;
 
@@ -151,22 +158,32 @@ impl<W: AsyncWrite + Send + Unpin> Task<W> {
     /// Writes a message and all that wait behind it.
     ///
     /// Before a small batch leaves, whoever fills the queue gets a turn: one write of many messages costs the whole way to
-    /// the pod far less than many writes of one.
+    /// the pod far less than many writes of one. For the same reason the rest of a flow waits a moment.
     async fn messages(&mut self, first: Message) -> io::Result<()> {
         let mut next = Some(first);
         let mut waited = false;
+        let mut taken = 0;
         let mut gather = Gather::default();
         while let Some(Message { channel, data }) = next {
             self.activity.sent.fetch_add(1, Ordering::Release);
+            taken += data.len();
             gather.add(channel, data, &mut self.buffer);
             if self.buffer.len() >= BATCH {
                 self.write().await?;
+            }
+            if taken >= TURN {
+                break;
             }
             next = self.queue.try_recv().ok();
             if next.is_none() && !waited && self.buffer.len() < BATCH {
                 waited = true;
                 tokio::task::yield_now().await;
                 next = self.queue.try_recv().ok();
+            }
+            if next.is_none() && gather.flows() {
+                self.flush().await?;
+                next = timeout(FLOW, self.queue.recv()).await.ok().flatten();
+                waited = false;
             }
         }
         gather.finish(&mut self.buffer);
