@@ -176,10 +176,16 @@ impl Echo {
         let remote = "stty raw -echo; printf ready; exec cat";
         command.args(["-tt", remote]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::inherit()).spawn()?;
-        let mut ready = [0; 5];
         let stdout = child.stdout.as_mut().context("piped")?;
-        tokio::time::timeout(Duration::from_secs(60), stdout.read_exact(&mut ready)).await??;
-        ensure!(&ready == b"ready", "it began with {ready:?}");
+        // Before it there may be a line on what the user waits for.
+        let mut said = Vec::new();
+        let ready = async {
+            while !said.ends_with(b"ready") {
+                said.push(stdout.read_u8().await?);
+            }
+            std::io::Result::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(60), ready).await??;
         Ok(Self(child))
     }
 
