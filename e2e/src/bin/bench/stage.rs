@@ -47,7 +47,8 @@ impl Stage {
     pub(crate) async fn warm() -> Result<Self> {
         let cluster = Cluster::connect().await?;
         policy::record_everything(&cluster, WARM, json!({})).await?;
-        let pool = json!({"backend": {"kubernetes": {"warmPool": {"size": warm::POOL}}}});
+        let agent = json!({"image": cluster.environment.agent_image});
+        let pool = json!({"backend": {"kubernetes": {"warmPool": {"size": warm::POOL}, "agent": agent}}});
         Self::at(cluster, WARM, pool, true).await
     }
 

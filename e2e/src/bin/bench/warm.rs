@@ -16,6 +16,8 @@ use containerssh_e2e::sshd::Sshd;
 const ROUNDS: usize = 100;
 /// Pods that wait. One is used at a time; the others are there while it is replaced.
 pub(crate) const POOL: usize = 3;
+/// What root's profile does on this machine is not sshd's time.
+const PEER_SHELL: &str = "PS1='$ ' exec sh -i";
 /// For the pool to be full again, on a busy machine.
 const REFILL_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -26,8 +28,8 @@ pub(crate) async fn connect() -> Result<[Figure; 2]> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         full(&stage).await?;
-        ours.push(prompt(&stage.login).await?);
-        peer.push(prompt(&sshd.login).await?);
+        ours.push(prompt(&stage.login, None).await?);
+        peer.push(prompt(&sshd.login, Some(PEER_SHELL)).await?);
     }
     let missed = metric(&stage, "containerssh_kubernetes_warm_claims_total{outcome=\"missed\"}").await?;
     ensure!(missed == 0.0, "{missed} connections found no pod in the pool");
@@ -51,11 +53,11 @@ async fn full(stage: &Stage) -> Result<()> {
 }
 
 /// What comes before it, such as a line on what one waits for, is no shell's word.
-async fn prompt(login: &Login) -> Result<f64> {
+async fn prompt(login: &Login, shell: Option<&str>) -> Result<f64> {
     let login = login.clone().option("RequestTTY=force");
     let start = Instant::now();
     let mut client =
-        login.ssh().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        login.ssh().args(shell).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut stdout = client.stdout.take().context("piped")?;
     while !matches!(stdout.read_u8().await.context("the shell ended without a prompt")?, b'$' | b'#') {}
     let elapsed = start.elapsed().as_secs_f64() * 1000.0;
