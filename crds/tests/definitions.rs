@@ -91,6 +91,12 @@ fn docs_name_the_defaults_that_hold() {
         gateway("ssh.limits.sessionsPerConnection", defaults::SESSIONS_PER_CONNECTION.to_string()),
         gateway("authentication.password.webhook.timeout", span(defaults::WEBHOOK_TIMEOUT)),
         gateway("authentication.password.webhook.caSecretRef.key", defaults::CA_KEY.to_owned()),
+        gateway("authentication.keyboardInteractive.oidc.timeout", span(defaults::OIDC_TIMEOUT)),
+        gateway(
+            "authentication.keyboardInteractive.oidc.usernameClaim",
+            defaults::OIDC_USERNAME_CLAIM.to_owned(),
+        ),
+        gateway("configServer.timeout", span(defaults::CONFIG_SERVER_TIMEOUT)),
         gateway(&format!("{kubernetes}.deadline"), span(defaults::POD_DEADLINE)),
         gateway(&format!("{kubernetes}.timeouts.podStart"), span(defaults::POD_START)),
         gateway(&format!("{kubernetes}.timeouts.podStop"), span(defaults::POD_STOP)),
@@ -224,6 +230,8 @@ fn the_full_examples_use_every_field() {
     // Excluded by rules: alternatives of which only one may be set.
     let alternatives = [
         ".caSecretRef",
+        "certificateAuthorities.secretRef",
+        "principalsFrom.secretRef",
         "template.serviceAccountName",
         "env.deny",
         "signal.deny",

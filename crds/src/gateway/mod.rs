@@ -2,6 +2,9 @@
 
 mod authentication;
 mod backend;
+mod certificates;
+mod config_server;
+mod oidc;
 mod security;
 mod ssh;
 mod status;
@@ -13,13 +16,17 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     authentication::{
-        Authentication, AuthorizedKeysSource, PasswordAuthentication, PublicKeyAuthentication, Webhook,
+        Authentication, AuthenticationMethod, Authorization, AuthorizedKeysSource,
+        KeyboardInteractiveAuthentication, PasswordAuthentication, PublicKeyAuthentication, Webhook,
     },
     backend::{
         Agent, AgentInjection, AgentTransport, Backend, CONSENT_ANNOTATION, ConnectionMode,
         KubernetesBackend, PersistentPods, PodSpecDocument, PodTemplate, Timeouts, WarmPool,
         namespace_consents,
     },
+    certificates::{CertificateAuthorities, RevokedKeysSource},
+    config_server::ConfigServer,
+    oidc::{OidcFlow, OpenIDConnect},
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
     ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
@@ -134,6 +141,11 @@ pub struct SSHGatewaySpec {
 
     /// Who may log in, and how. At least one method.
     pub authentication: Authentication,
+
+    /// A server that is asked for settings of each connection's own, once its user is known. What AuditPolicies
+    /// demand it cannot change, and what they allow it cannot exceed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_server: Option<ConfigServer>,
 
     /// Where sessions run.
     pub backend: Backend,

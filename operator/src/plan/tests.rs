@@ -10,8 +10,8 @@ use crate::{
     gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
     plan::{
-        AuditKeys, Inputs, Plan, PlanError, S3Keys, TargetKeys, WebhookFiles, config, hostkeys::HostKeys,
-        plan,
+        AuditKeys, Inputs, Plan, PlanError, S3Keys, ServerFiles, TargetKeys, TlsFiles, config,
+        hostkeys::HostKeys, plan,
     },
     status::now,
 };
@@ -56,8 +56,8 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
             files: vec!["ssh_host_ecdsa_key".into(), "ssh_host_ed25519_key".into()],
             fingerprints: vec!["SHA256:one".into(), "SHA256:two".into()],
         },
-        password: WebhookFiles::default(),
-        public_key: WebhookFiles::default(),
+        authorities: Vec::new(),
+        servers: ServerFiles::default(),
         gateway: Arc::new(gateway),
     }
 }
@@ -92,6 +92,26 @@ authentication:
   publicKey:
     webhook: {url: "http://auth.internal/ssh"}
     authorizedKeysFrom: [{secretRef: {name: keys}}, {configMapRef: {name: more-keys}}]
+    certificateAuthorities: {configMapRef: {name: user-ca}, principalsFrom: {configMapRef: {name: principals}}}
+    revokedKeysFrom: [{secretRef: {name: revoked, key: revoked.krl}}, {configMapRef: {name: revoked, key: keys}}]
+  keyboardInteractive:
+    oidc:
+      issuer: https://idp.example.com:5554
+      clientID: ssh-gateway
+      clientSecretRef: {name: oidc}
+      flows: [AuthorizationCode, Device]
+      redirectURI: https://ssh-login.example.com/
+      usernameClaim: email
+      enforceUsername: true
+      extraScopes: [email, groups]
+      enforceScopes: [groups]
+      qrCodeClients: [SSH-2.0-OpenSSH]
+      deviceFlowClients: [SSH-2.0-PuTTY]
+      timeout: 90s
+      caConfigMapRef: {name: idp-ca}
+  authorization: {webhook: {url: "https://authz.example.com:8444/ssh", timeout: 6s, caSecretRef: {name: ca}, clientCertificateSecretRef: {name: client}}}
+  require: [[publicKey, keyboardInteractive], [password]]
+configServer: {url: "https://config.example.com:8445/ssh?team=a", timeout: 5s, transmitSensitiveMetadata: true, caSecretRef: {name: ca}, clientCertificateSecretRef: {name: client}}
 backend:
   kubernetes:
     namespace: team-a-shells
@@ -141,6 +161,9 @@ template:
 networkPolicy: {enabled: true, sources: [192.0.2.0/24, "2001:db8::/32"]}
 podDisruptionBudget: {maxUnavailable: 2}
 "#;
+
+const AUTHORITY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6vSqCZE2CmfN1cIktvGcA9gYbCSEBSSOobNKb5YJ9X ca@example";
 
 const POLICY: &str = r#"
 apiVersion: containerssh.io/v1alpha1
@@ -292,8 +315,17 @@ fn everything_set() {
     let mut inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
     inputs.host_keys.secret = "own-keys".into();
     let pem = |label: &str| Some(format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n"));
-    inputs.password =
-        WebhookFiles { ca: pem("CERTIFICATE"), certificate: pem("CERTIFICATE"), key: pem("PRIVATE KEY") };
+    let files =
+        || TlsFiles { ca: pem("CERTIFICATE"), certificate: pem("CERTIFICATE"), key: pem("PRIVATE KEY") };
+    inputs.servers = ServerFiles {
+        password: files(),
+        authorization: files(),
+        provider: TlsFiles { ca: pem("CERTIFICATE"), ..TlsFiles::default() },
+        config_server: files(),
+        client_secret: Some(containerssh_config::Secret::new("secret-of-the-client")),
+        ..ServerFiles::default()
+    };
+    inputs.authorities = vec![AUTHORITY.to_owned()];
     insta::assert_snapshot!(render(&plan(&inputs).unwrap()));
 }
 
@@ -430,6 +462,7 @@ fn what_the_gateway_reloads_restarts_no_pod() {
         "ssh: {banner: hello, limits: {connections: 5}}\nlog: {level: Debug}\n",
         "ssh: {algorithms: {profile: NIST}, penalties: {}}\n",
         "security: {shell: {mode: Disable}, maxSessions: 1}\n",
+        "configServer: {url: \"https://config.example.com\"}\n",
         "service: {type: NodePort, nodePort: 30022}\npodDisruptionBudget: {enabled: false}\n",
         "networkPolicy: {enabled: true, sources: [192.0.2.0/24]}\nreplicas: 5\n",
     ] {
@@ -458,8 +491,11 @@ fn what_the_gateway_cannot_reload_does() {
 #[test]
 fn equal_inputs_give_equal_digests() {
     let digests = |plan: Plan| plan.children.iter().map(Child::digest).collect::<Vec<_>>();
-    let one = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
-    let two = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
+    let everything = || {
+        let authorities = vec![AUTHORITY.to_owned()];
+        Inputs { authorities, ..inputs(EVERYTHING, &[POLICY], Some(s3_keys())) }
+    };
+    let (one, two) = (digests(plan(&everything()).unwrap()), digests(plan(&everything()).unwrap()));
     assert_eq!(one, two);
 }
 
@@ -519,6 +555,51 @@ fn a_configuration_that_the_gateway_would_refuse_is_a_finding() {
 }
 
 #[test]
+fn a_gateway_may_know_its_users_by_certificates_alone() {
+    let spec = SMALLEST.replace(
+        "authorizedKeysFrom: [{secretRef: {name: team-a-keys}}]",
+        "certificateAuthorities: {secretRef: {name: ca}}",
+    );
+    let mut inputs = inputs(&spec, &[], None);
+    assert!(plan(&inputs).is_err(), "without an authority nobody could log in");
+    inputs.authorities = vec![AUTHORITY.to_owned()];
+    plan(&inputs).unwrap();
+    let certificates = config::render(&inputs).auth.public_key.certificates;
+    assert_eq!((certificates.authorities, certificates.principals_file), (vec![AUTHORITY.to_owned()], None));
+}
+
+#[test]
+fn a_login_at_a_provider_is_by_the_device_flow_unless_the_gateway_says_otherwise() {
+    let provider = "{issuer: 'https://idp.example', clientID: ssh}";
+    let spec = SMALLEST
+        .replace("authentication:", &format!("authentication:\n  keyboardInteractive: {{oidc: {provider}}}"));
+    let inputs = inputs(&spec, &[], None);
+    let plan = plan(&inputs).unwrap();
+    let oidc = config::render(&inputs).auth.keyboard_interactive.oauth2.oidc;
+    assert_eq!((oidc.device_flow, oidc.authorization_code_flow), (true, false));
+    assert_eq!(oidc.username_field, "sub");
+    let services = plan.children.iter().filter(|child| child.kind == ChildKind::Service);
+    assert_eq!(services.count(), 1, "nothing comes back to the gateway");
+}
+
+#[test]
+fn lists_of_methods_that_got_past_the_api_server_are_refused_and_not_left_out() {
+    let cases = [("[]", "names"), ("[publicKey, publicKey]", "twice"), ("[password]", "not configured")];
+    for (list, says) in cases {
+        let spec = SMALLEST.replace("authentication:", &format!("authentication:\n  require: [{list}]"));
+        let error = plan(&inputs(&spec, &[], None)).unwrap_err().to_string();
+        assert!(error.contains("[0]") && (list == "[]" || error.contains(says)), "{list}: {error}");
+    }
+}
+
+#[test]
+fn a_source_of_revoked_keys_that_names_nothing_leads_to_no_file() {
+    let spec = SMALLEST.replace("publicKey:", "publicKey:\n    revokedKeysFrom: [{}]");
+    let revoked = config::render(&inputs(&spec, &[], None)).auth.public_key.revoked_keys;
+    assert_eq!(revoked, ["/etc/containerssh/revoked-keys/0/missing"], "which lets no key in");
+}
+
+#[test]
 fn the_grace_period_follows_the_drain() {
     let grace = |spec: &str| {
         template(&inputs(spec, &[], None))["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap()
@@ -558,9 +639,30 @@ fn what_a_policy_does_not_allow_is_not_rendered_whatever_the_gateway_says() {
 }
 
 #[test]
+fn what_a_policy_took_the_configuration_server_of_a_gateway_cannot_give_back() {
+    let spec = format!("{SMALLEST}configServer: {{url: \"https://config.example\"}}\n");
+    let rendered = config::render(&inputs(&spec, &[POLICY], Some(s3_keys())));
+    let refused = |answer: Value| rendered.overlaid(&answer).unwrap_err().to_string();
+    for answer in [
+        serde_json::json!({"security": {"forwarding": {"x11ForwardingMode": "enable"}}}),
+        serde_json::json!({"kubernetes": {"pod": {"mode": "session"}}}),
+        serde_json::json!({"kubernetes": {"pod": {"subsystems": {"netconf": "/bin/netconf"}}}}),
+    ] {
+        let error = refused(answer);
+        assert!(error.contains("audit policy"), "{error}");
+    }
+    let left = serde_json::json!({"security": {"forwarding": {"forwardingMode": "enable"}}});
+    rendered.overlaid(&left).unwrap();
+}
+
+#[test]
 fn secrets_stay_out_of_debug_output() {
     let inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
+    let mut inputs = inputs;
+    inputs.authorities = vec![AUTHORITY.to_owned()];
+    inputs.servers.client_secret = Some(containerssh_config::Secret::new("secret-of-the-client"));
     let shown = format!("{inputs:?} {:?}", plan(&inputs).unwrap());
+    assert!(!shown.contains("secret-of-the-client"), "{shown}");
     assert!(!shown.contains("not-a-real-key") && !shown.contains("AKIAEXAMPLE"), "{shown}");
     let shown = format!("{:?}", super::tests::inputs(SMALLEST, &EVIDENCE, Some(evidence_keys())));
     assert!(!shown.contains("token-of-siem") && !shown.contains("BEGIN PRIVATE KEY"), "{shown}");
