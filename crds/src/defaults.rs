@@ -41,6 +41,8 @@ pub const POD_STOP: Duration = Duration::from_secs(60);
 pub const COMMAND_START: Duration = Duration::from_secs(60);
 /// How long a gateway that was told to stop waits for its sessions.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval at which metrics are read.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 /// Size of the spool of each gateway pod.
 pub const SPOOL_SIZE: crate::Size = crate::Size::from_bytes(10 << 30);
 /// Data key of a certificate authority in a Secret or ConfigMap.

@@ -39,11 +39,12 @@ pub use gateway::{
     CertificateAuthorities, CommandRule, ConfigServer, ConnectionLimits, ConnectionMode, DisruptionBudget,
     Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool, KeepAlive,
     KeyboardInteractiveAuthentication, KubernetesBackend, ListRule, Log, LogFormat, LogLevel,
-    NetworkPolicySwitch, OidcFlow, OpenIDConnect, PasswordAuthentication, Penalties, PersistentPods,
-    PodSpecDocument, PodTemplate, ProxyProtocol, PublicKeyAuthentication, PullPolicy, ReplicaStatus,
-    RevokedKeysSource, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Security, SecurityMode, Service,
-    ServiceType, Ssh, StatusAudit, SwitchRule, TemplateMetadata, Timeouts, VolumeDocument, WarmPool, Webhook,
-    WorkloadTemplate, namespace_consents,
+    NetworkPolicySwitch, OidcFlow, OpenIDConnect, ParentRef, PasswordAuthentication, Penalties,
+    PersistentPods, PodSpecDocument, PodTemplate, ProxyProtocol, PublicKeyAuthentication, PullPolicy,
+    ReplicaStatus, Retention, RevokedKeysSource, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Security,
+    SecurityMode, Service, ServiceMonitor, ServiceType, Ssh, StatusAudit, SwitchRule, TcpRoute,
+    TemplateMetadata, Timeouts, VolumeDocument, VolumeRetention, WarmPool, Webhook, WorkloadTemplate,
+    namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{

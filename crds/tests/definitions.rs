@@ -102,6 +102,7 @@ fn docs_name_the_defaults_that_hold() {
         gateway(&format!("{kubernetes}.timeouts.podStop"), span(defaults::POD_STOP)),
         gateway(&format!("{kubernetes}.timeouts.commandStart"), span(defaults::COMMAND_START)),
         gateway("drain.timeout", span(defaults::DRAIN_TIMEOUT)),
+        gateway("metrics.serviceMonitor.interval", span(defaults::METRICS_INTERVAL)),
         gateway("spool.size", defaults::SPOOL_SIZE.to_string()),
         ("AuditPolicy", "spec.enforce.spool.size".to_owned(), defaults::SPOOL_SIZE.to_string()),
     ] {

@@ -31,9 +31,10 @@ pub use self::{
     ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
-        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewaySpool, Log,
-        LogFormat, LogLevel, NetworkPolicySwitch, PullPolicy, Service, ServiceType, TemplateMetadata,
-        VolumeDocument, WorkloadTemplate,
+        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewayMetrics,
+        GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch, ParentRef, PullPolicy, Retention,
+        Service, ServiceMonitor, ServiceType, TcpRoute, TemplateMetadata, VolumeDocument, VolumeRetention,
+        WorkloadTemplate,
     },
 };
 use crate::{AuditTier, SpoolDemand, defaults};
@@ -90,6 +91,13 @@ use crate::{AuditTier, SpoolDemand, defaults};
         priority = 1
     ),
     printcolumn(
+        name = "Rollout",
+        type_ = "string",
+        json_path = ".status.rollout",
+        description = "How far the last change is, and who still uses what was before it",
+        priority = 1
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
@@ -111,6 +119,8 @@ use crate::{AuditTier, SpoolDemand, defaults};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.ssh) && has(self.ssh.penalties) && has(self.service) && has(self.service.externalTrafficPolicy) && self.service.externalTrafficPolicy == 'Cluster')")
     .message("ssh.penalties need the users' own addresses, which service.externalTrafficPolicy: Cluster hides: one offender would lock everybody out"))]
+#[x_kube(validation = Rule::new("!(has(self.ssh) && has(self.ssh.penalties) && !has(self.ssh.proxyProtocol) && has(self.service) && has(self.service.tcpRoute))")
+    .message("ssh.penalties need the users' own addresses, which the proxy of service.tcpRoute hides unless it speaks the PROXY protocol (ssh.proxyProtocol)"))]
 pub struct SSHGatewaySpec {
     /// Number of gateway pods. An autoscaler may own it through the scale subresource; leave it out of the
     /// manifest then. Default: 2.
@@ -170,6 +180,10 @@ pub struct SSHGatewaySpec {
     /// The gateway's own log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+
+    /// What watches the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<GatewayMetrics>,
 
     /// The gateway pods themselves.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -98,6 +98,7 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
             host_keys: host_keys.clone(),
             authorities,
             servers,
+            served: context.served.kinds(),
         }),
         _ => None,
     };

@@ -5,6 +5,7 @@ pub mod config;
 pub mod disruption;
 pub mod hostkeys;
 pub mod network;
+pub mod optional;
 pub mod rbac;
 pub mod service;
 pub mod workload;
@@ -24,6 +25,7 @@ use crate::{
     children::{Child, ChildKind, Owner},
     error::Error,
     finding::{Finding, Subject},
+    served::Kinds,
 };
 use hostkeys::HostKeys;
 
@@ -57,6 +59,8 @@ pub struct Inputs {
     /// Public keys that may sign users' certificates.
     pub authorities: Vec<String>,
     pub servers: ServerFiles,
+    /// Optional kinds that the cluster has.
+    pub served: Kinds,
 }
 
 /// What the references of the servers led to that a gateway asks.
@@ -162,6 +166,11 @@ impl Inputs {
         servers.chain(storage).chain(events)
     }
 
+    /// What the team wants of the Service.
+    fn service(&self) -> containerssh_crds::Service {
+        self.spec().service.clone().unwrap_or_default()
+    }
+
     /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.
     fn meta(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
@@ -207,6 +216,8 @@ pub struct Plan {
     pub children: Vec<Child>,
     /// Kind of the workload.
     pub workload: ChildKind,
+    /// What the gateway asks for of kinds that the cluster may lack: None = nothing, else what it lacks.
+    pub missing: Option<Vec<String>>,
 }
 
 /// Why there is no plan.
@@ -250,8 +261,9 @@ pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
     if let Some(budget) = disruption::disruption_budget(inputs) {
         children.push(Child::new(ChildKind::PodDisruptionBudget, &budget)?);
     }
+    children.extend(optional::children(inputs)?);
     children.push(workload_child);
-    Ok(Plan { children, workload })
+    Ok(Plan { children, workload, missing: optional::missing(inputs) })
 }
 
 /// The rendered configuration, in a Secret because it holds credentials. Its name never changes: the gateway

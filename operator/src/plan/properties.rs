@@ -12,6 +12,7 @@ use crate::{
     gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
     plan::{Audit, AuditKeys, Inputs, ServerFiles, config, hostkeys::HostKeys, plan},
+    served::Kinds,
     status::now,
 };
 
@@ -218,6 +219,7 @@ fn inputs_of(gateway: SSHGateway, policy: GuardedPolicy) -> Option<Inputs> {
         host_keys: HostKeys { secret: "k".into(), files: vec!["k".into()], fingerprints: vec!["f".into()] },
         authorities: vec![AUTHORITY.to_owned()],
         servers: ServerFiles::default(),
+        served: Kinds { service_monitor: true, tcp_route: true },
         gateway: Arc::new(gateway),
     })
 }

@@ -14,7 +14,7 @@ const REDIRECT_PORT: i32 = 80;
 
 /// The Service, named like the gateway: its DNS name is what users type.
 pub fn service(inputs: &Inputs) -> Service {
-    let wanted = inputs.spec().service.clone().unwrap_or_default();
+    let wanted = inputs.service();
     let type_ = wanted.type_.unwrap_or_default();
     let mut metadata = inputs.meta(&inputs.owner.name.name);
     if !wanted.annotations.is_empty() {

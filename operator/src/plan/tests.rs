@@ -13,6 +13,7 @@ use crate::{
         AuditKeys, Inputs, Plan, PlanError, S3Keys, ServerFiles, TargetKeys, TlsFiles, config,
         hostkeys::HostKeys, plan,
     },
+    served::Kinds,
     status::now,
 };
 use containerssh_crds::{AuditFormat, AuditPolicy, AuditTier, SSHGateway, merge};
@@ -58,6 +59,7 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
         },
         authorities: Vec::new(),
         servers: ServerFiles::default(),
+        served: Kinds { service_monitor: true, tcp_route: true },
         gateway: Arc::new(gateway),
     }
 }
@@ -76,7 +78,7 @@ replicas: 3
 image: registry.example.com/own-gateway@sha256:0000
 imagePullPolicy: Always
 resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}
-service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Local, annotations: {lb.example.com/internal: "true"}, nodePort: 30022, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24]}
+service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Local, annotations: {lb.example.com/internal: "true"}, nodePort: 30022, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24], tcpRoute: {parentRefs: [{name: edge, namespace: network, sectionName: ssh}, {name: other, port: 2200}]}}
 ssh:
   banner: "Authorised use only.\n"
   hostKeysSecretRef: {name: own-keys}
@@ -145,6 +147,7 @@ audit: {intercept: {stdout: Require}}
 spool: {size: 20Gi}
 drain: {timeout: 8h}
 log: {level: Debug, format: Text}
+metrics: {serviceMonitor: {labels: {release: prometheus, containerssh.io/gateway: forged}, interval: 15s}}
 template:
   metadata: {labels: {cost-centre: "42", app.kubernetes.io/name: forged}, annotations: {sidecar.example.com/inject: "false"}}
   nodeSelector: {pool: ssh}
@@ -653,6 +656,46 @@ fn what_a_policy_took_the_configuration_server_of_a_gateway_cannot_give_back() {
     }
     let left = serde_json::json!({"security": {"forwarding": {"forwardingMode": "enable"}}});
     rendered.overlaid(&left).unwrap();
+}
+
+#[test]
+fn a_gateway_does_without_the_kinds_that_its_cluster_lacks_and_says_so() {
+    let spec = format!(
+        "{SMALLEST}metrics: {{serviceMonitor: {{}}}}\nservice: {{tcpRoute: {{parentRefs: [{{name: edge}}]}}}}\n"
+    );
+    let with = |service_monitor, tcp_route| {
+        let served = Kinds { service_monitor, tcp_route };
+        plan(&Inputs { served, ..inputs(&spec, &[], None) }).unwrap()
+    };
+    let names = |plan: &Plan| -> Vec<String> { plan.children.iter().map(ToString::to_string).collect() };
+    let (all, none) = (with(true, true), with(false, false));
+    assert_eq!(all.missing, Some(vec![]));
+    let optional = ["Service team-a/dev-metrics", "ServiceMonitor team-a/dev", "TCPRoute team-a/dev"];
+    assert!(optional.iter().all(|name| names(&all).iter().any(|found| found == name)), "{:?}", names(&all));
+    let missing = none.missing.clone().unwrap();
+    assert!(missing[0].contains("metrics.serviceMonitor") && missing[0].contains("monitoring.coreos.com/v1"));
+    assert!(
+        missing[1].contains("service.tcpRoute") && missing[1].contains("gateway.networking.k8s.io/v1alpha2")
+    );
+    let smallest = plan(&inputs(SMALLEST, &[], None)).unwrap();
+    assert_eq!(names(&none), names(&smallest), "everything else is made");
+    assert_eq!(smallest.missing, None);
+    assert_eq!(with(true, false).missing.unwrap().len(), 1);
+}
+
+#[test]
+fn volumes_go_with_the_gateway_only_where_no_policy_wants_their_records() {
+    let retention = |policies: &[&str]| {
+        let spec = format!(
+            "{SMALLEST}spool: {{medium: Persistent, persistentVolumeClaimRetentionPolicy: {{whenDeleted: Delete}}}}\n"
+        );
+        let plan = plan(&inputs(&spec, policies, None)).unwrap();
+        let spec = child(&plan, ChildKind::StatefulSet)["spec"].clone();
+        let policy = &spec["persistentVolumeClaimRetentionPolicy"];
+        [policy["whenDeleted"].clone(), policy["whenScaled"].clone()]
+    };
+    assert_eq!(retention(&[]), ["Delete", "Retain"]);
+    assert_eq!(retention(&[PERSISTENT]), ["Retain", "Retain"]);
 }
 
 #[test]

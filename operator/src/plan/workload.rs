@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use containerssh_crds::{
-    AuthorizedKeysSource, PublicKeyAuthentication, PullPolicy, RevokedKeysSource, SSHGatewaySpec,
+    AuthorizedKeysSource, PublicKeyAuthentication, PullPolicy, Retention, RevokedKeysSource, SSHGatewaySpec,
     SpoolMedium, defaults,
 };
 use k8s_openapi::{
@@ -130,14 +130,28 @@ fn stateful_set(inputs: &Inputs, fingerprint: &str) -> StatefulSet {
                 }),
                 status: None,
             }]),
-            // A volume may hold records that S3 has not got yet: whoever deletes it does so knowingly.
-            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some("Retain".to_owned()),
-                when_scaled: Some("Retain".to_owned()),
-            }),
+            persistent_volume_claim_retention_policy: Some(retention(inputs)),
             ..StatefulSetSpec::default()
         }),
         status: None,
+    }
+}
+
+/// A volume may hold records that S3 has not got yet: whoever deletes it does so knowingly, and not where somebody else's
+/// policy wants those records.
+fn retention(inputs: &Inputs) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let spool = inputs.spec().spool.as_ref().filter(|_| inputs.audit.sources.is_empty());
+    let wanted = spool.and_then(|spool| spool.persistent_volume_claim_retention_policy).unwrap_or_default();
+    let word = |wanted: Option<Retention>| {
+        let word = match wanted.unwrap_or_default() {
+            Retention::Retain => "Retain",
+            Retention::Delete => "Delete",
+        };
+        Some(word.to_owned())
+    };
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: word(wanted.when_deleted),
+        when_scaled: word(wanted.when_scaled),
     }
 }
 
