@@ -37,14 +37,14 @@ pub use gateway::{
     Agent, AgentInjection, AgentTransport, AlgorithmProfile, Algorithms, Authentication,
     AuthenticationMethod, Authorization, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION,
     CertificateAuthorities, CommandRule, ConfigServer, ConnectionLimits, ConnectionMode, DisruptionBudget,
-    Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool, KeepAlive,
-    KeyboardInteractiveAuthentication, KubernetesBackend, ListRule, Log, LogFormat, LogLevel,
-    NetworkPolicySwitch, OidcFlow, OpenIDConnect, ParentRef, PasswordAuthentication, Penalties,
-    PersistentPods, PodSpecDocument, PodTemplate, ProxyProtocol, PublicKeyAuthentication, PullPolicy,
-    ReplicaStatus, Retention, RevokedKeysSource, SSHGateway, SSHGatewaySpec, SSHGatewayStatus, Security,
-    SecurityMode, Service, ServiceMonitor, ServiceType, Ssh, StatusAudit, SwitchRule, TcpRoute,
-    TemplateMetadata, Timeouts, VolumeDocument, VolumeRetention, WarmPool, Webhook, WorkloadTemplate,
-    namespace_consents,
+    Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool,
+    HostKeyAlgorithm, HostKeys, KeepAlive, KeyboardInteractiveAuthentication, KubernetesBackend, ListRule,
+    Log, LogFormat, LogLevel, NetworkPolicySwitch, OidcFlow, OpenIDConnect, ParentRef,
+    PasswordAuthentication, Penalties, PersistentPods, PodSpecDocument, PodTemplate, ProxyProtocol,
+    PublicKeyAuthentication, PullPolicy, ReplicaStatus, Retention, RevokedKeysSource, SSHGateway,
+    SSHGatewaySpec, SSHGatewayStatus, Security, SecurityMode, Service, ServiceMonitor, ServiceType, Ssh,
+    StatusAudit, SwitchRule, TcpRoute, TemplateMetadata, Timeouts, VolumeDocument, VolumeRetention, WarmPool,
+    Webhook, WorkloadTemplate, namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{

@@ -233,6 +233,7 @@ fn the_full_examples_use_every_field() {
         ".caSecretRef",
         "certificateAuthorities.secretRef",
         "principalsFrom.secretRef",
+        "ssh.hostKeys",
         "template.serviceAccountName",
         "env.deny",
         "signal.deny",

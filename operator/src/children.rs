@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use containerssh_crds::SSHGateway;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{Secret, Service, ServiceAccount},
@@ -12,6 +13,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
     rbac::v1::{Role, RoleBinding},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     api::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta},
     core::Resource,
@@ -125,6 +127,18 @@ pub struct Owner {
 impl Owner {
     pub fn namespace(&self) -> &str {
         self.name.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// What makes the garbage collector delete an object of the gateway's namespace with it.
+    pub fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: SSHGateway::api_version(&()).into_owned(),
+            kind: SSHGateway::kind(&()).into_owned(),
+            name: self.name.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
     }
 
     /// Labels that never change while the gateway lives; they also select its pods.

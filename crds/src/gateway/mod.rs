@@ -28,7 +28,10 @@ pub use self::{
     config_server::ConfigServer,
     oidc::{OidcFlow, OpenIDConnect},
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
-    ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},
+    ssh::{
+        AlgorithmProfile, Algorithms, ConnectionLimits, HostKeyAlgorithm, HostKeys, KeepAlive, Penalties,
+        ProxyProtocol, Ssh,
+    },
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
         DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewayMetrics,

@@ -17,9 +17,8 @@ use containerssh_crds::{EffectiveAudit, OidcFlow, SSHGateway, SSHGatewaySpec, co
 use k8s_openapi::{
     ByteString,
     api::core::v1::{PodSpec, Secret, Volume},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Resource, api::ObjectMeta};
+use kube::api::ObjectMeta;
 
 use crate::{
     children::{Child, ChildKind, Owner},
@@ -174,7 +173,7 @@ impl Inputs {
     /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.
     fn meta(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
-            owner_references: Some(vec![self.owner_reference()]),
+            owner_references: Some(vec![self.owner.reference()]),
             ..self.labelled(self.owner.namespace(), name)
         }
     }
@@ -190,17 +189,6 @@ impl Inputs {
             namespace: Some(namespace.to_owned()),
             labels: Some(self.owner.labels()),
             ..ObjectMeta::default()
-        }
-    }
-
-    fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: SSHGateway::api_version(&()).into_owned(),
-            kind: SSHGateway::kind(&()).into_owned(),
-            name: self.owner.name.name.clone(),
-            uid: self.owner.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
         }
     }
 }
