@@ -354,16 +354,16 @@ async fn the_kustomize_base_is_the_chart() -> Result<()> {
         .output()
         .await?;
     let rendered = String::from_utf8(output.stdout)?;
-    let path = format!("{CHARTS}/../kustomize/operator.yaml");
+    let path = format!("{CHARTS}/kustomize/operator.yaml");
     if std::env::var_os("UPDATE_KUSTOMIZE").is_some() {
         std::fs::write(&path, &rendered)?;
     }
     ensure!(
         std::fs::read_to_string(&path)? == rendered,
-        "kustomize/operator.yaml is not what the chart renders"
+        "charts/kustomize/operator.yaml is not what the chart renders"
     );
     let output =
-        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/../kustomize")]).output().await?;
+        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/kustomize")]).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
     let expected = serde_saphyr::from_multiple::<Value>(&rendered)?.len();
@@ -388,7 +388,7 @@ async fn images_that_gateways_may_name_reach_the_operator() -> Result<()> {
 
 #[tokio::test]
 async fn the_chart_can_be_tried_by_the_operators_own_image() -> Result<()> {
-    let objects = operator(&["--set", "image.tag=7"]).await?;
+    let objects = operator(&["--set", "image.tag=v7"]).await?;
     let tests: Vec<&Value> = (of_kind(&objects, "Pod").into_iter())
         .filter(|pod| pod["metadata"]["annotations"]["helm.sh/hook"] == "test")
         .collect();
