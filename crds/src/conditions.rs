@@ -22,6 +22,9 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 pub const AUDIT_POLICY_RESOLVED: &str = "AuditPolicyResolved";
 /// Enough gateway pods take connections.
 pub const AVAILABLE: &str = "Available";
+/// The objects that the spec asks for of kinds that a cluster may lack are there. It stands by itself: users can connect
+/// without them.
+pub const INTEGRATED: &str = "Integrated";
 /// Every gateway that a policy covers obeys it.
 pub const PROGRAMMED: &str = "Programmed";
 
@@ -85,6 +88,10 @@ reasons! {
     RefNotFound,
     /// Something referred to is there but unfit.
     RefInvalid,
+    /// Every optional object is there.
+    Integrated,
+    /// The cluster does not have the kind of an optional object.
+    KindNotServed,
     /// Policies gave a result.
     PolicyApplied,
     /// No policy covers the gateway; the baseline holds.

@@ -23,6 +23,12 @@ pub const UNAUTHENTICATED: i32 = 1024;
 pub const SESSIONS_PER_CONNECTION: i32 = 64;
 /// How long an authentication webhook may take, with its retries.
 pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a login at an identity provider may take.
+pub const OIDC_TIMEOUT: Duration = Duration::from_secs(120);
+/// Claim of an identity provider that names the user.
+pub const OIDC_USERNAME_CLAIM: &str = "sub";
+/// How long one request to a configuration server may take.
+pub const CONFIG_SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Age at which a guest pod is ended whatever happens (a week).
 pub const POD_DEADLINE: Duration = Duration::from_secs(168 * 3600);
 /// Age at which a pod of the warm pool is replaced.
@@ -35,6 +41,8 @@ pub const POD_STOP: Duration = Duration::from_secs(60);
 pub const COMMAND_START: Duration = Duration::from_secs(60);
 /// How long a gateway that was told to stop waits for its sessions.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval at which metrics are read.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(30);
 /// Size of the spool of each gateway pod.
 pub const SPOOL_SIZE: crate::Size = crate::Size::from_bytes(10 << 30);
 /// Data key of a certificate authority in a Secret or ConfigMap.
@@ -47,3 +55,5 @@ pub const S3_SECRET_KEY: &str = "secretKey";
 pub const SIGNING_KEY: &str = "privateKey";
 /// Data key of the token in a bearer token Secret.
 pub const BEARER_TOKEN: &str = "token";
+/// Data key of the secret in an OAuth2 client's Secret.
+pub const CLIENT_SECRET: &str = "clientSecret";

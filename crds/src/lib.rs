@@ -35,13 +35,16 @@ mod size;
 pub use duration::{DurationError, Span};
 pub use gateway::{
     Agent, AgentInjection, AgentTransport, AlgorithmProfile, Algorithms, Authentication,
-    AuthorizedKeysSource, Backend, CONSENT_ANNOTATION, CommandRule, ConnectionLimits, ConnectionMode,
-    DisruptionBudget, Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount,
-    GatewaySpool, KeepAlive, KubernetesBackend, ListRule, Log, LogFormat, LogLevel, NetworkPolicySwitch,
+    AuthenticationMethod, Authorization, AuthorizedKeysSource, Backend, CONSENT_ANNOTATION,
+    CertificateAuthorities, CommandRule, ConfigServer, ConnectionLimits, ConnectionMode, DisruptionBudget,
+    Drain, EnvironmentVariable, ExcludedFrom, ExternalTrafficPolicy, ExtraMount, GatewaySpool,
+    HostKeyAlgorithm, HostKeys, KeepAlive, KeyboardInteractiveAuthentication, KubernetesBackend, ListRule,
+    Log, LogFormat, LogLevel, NetworkPolicySwitch, OidcFlow, OpenIDConnect, ParentRef,
     PasswordAuthentication, Penalties, PersistentPods, PodSpecDocument, PodTemplate, ProxyProtocol,
-    PublicKeyAuthentication, PullPolicy, ReplicaStatus, SSHGateway, SSHGatewaySpec, SSHGatewayStatus,
-    Security, SecurityMode, Service, ServiceType, Ssh, StatusAudit, SwitchRule, TemplateMetadata, Timeouts,
-    VolumeDocument, WarmPool, Webhook, WorkloadTemplate, namespace_consents,
+    PublicKeyAuthentication, PullPolicy, ReplicaStatus, Retention, RevokedKeysSource, SSHGateway,
+    SSHGatewaySpec, SSHGatewayStatus, Security, SecurityMode, Service, ServiceMonitor, ServiceType, Ssh,
+    StatusAudit, SwitchRule, TcpRoute, TemplateMetadata, Timeouts, VolumeDocument, VolumeRetention, WarmPool,
+    Webhook, WorkloadTemplate, namespace_consents,
 };
 pub use merge::{EffectiveAudit, merge};
 pub use policy::{
@@ -51,7 +54,7 @@ pub use policy::{
     ObjectLock, OnFailure, OnFull, S3Credentials, S3Storage, ServerSideEncryption, SessionLimits, Signing,
     SpoolDemand, SpoolMedium, Storage, SyslogProtocol, matches,
 };
-pub use reference::{KeyRef, NameRef};
+pub use reference::{DataKeyRef, KeyRef, NameRef};
 pub use size::{Size, SizeError};
 
 /// API group of both kinds.

@@ -46,6 +46,27 @@ pub(crate) fn event_types(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Lists of methods of authentication, each method at most once to a list.
+pub(crate) fn method_lists(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 6,
+        "x-kubernetes-list-type": "atomic",
+        "items": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 3,
+            "x-kubernetes-list-type": "set",
+            "items": {
+                "type": "string",
+                "maxLength": 32,
+                "enum": ["password", "publicKey", "keyboardInteractive"],
+            },
+        },
+    })
+}
+
 /// Path of a setting to who decided it.
 pub(crate) fn explanations(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "additionalProperties": {"type": "string"}})
@@ -133,8 +154,8 @@ pub(crate) fn volumes(_: &mut SchemaGenerator) -> Schema {
                 },
             },
             "x-kubernetes-validations": [{
-                "rule": "!(self.name in ['config', 'host-keys', 'spool']) && !self.name.startsWith('authorized-keys-')",
-                "message": "config, host-keys, spool and authorized-keys-* are names of the operator's own volumes",
+                "rule": "!(self.name in ['config', 'host-keys', 'principals', 'spool']) && !self.name.startsWith('authorized-keys-') && !self.name.startsWith('revoked-keys-')",
+                "message": "config, host-keys, principals, spool, authorized-keys-* and revoked-keys-* are names of the operator's own volumes",
             }],
         },
     })

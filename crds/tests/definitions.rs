@@ -91,11 +91,18 @@ fn docs_name_the_defaults_that_hold() {
         gateway("ssh.limits.sessionsPerConnection", defaults::SESSIONS_PER_CONNECTION.to_string()),
         gateway("authentication.password.webhook.timeout", span(defaults::WEBHOOK_TIMEOUT)),
         gateway("authentication.password.webhook.caSecretRef.key", defaults::CA_KEY.to_owned()),
+        gateway("authentication.keyboardInteractive.oidc.timeout", span(defaults::OIDC_TIMEOUT)),
+        gateway(
+            "authentication.keyboardInteractive.oidc.usernameClaim",
+            defaults::OIDC_USERNAME_CLAIM.to_owned(),
+        ),
+        gateway("configServer.timeout", span(defaults::CONFIG_SERVER_TIMEOUT)),
         gateway(&format!("{kubernetes}.deadline"), span(defaults::POD_DEADLINE)),
         gateway(&format!("{kubernetes}.timeouts.podStart"), span(defaults::POD_START)),
         gateway(&format!("{kubernetes}.timeouts.podStop"), span(defaults::POD_STOP)),
         gateway(&format!("{kubernetes}.timeouts.commandStart"), span(defaults::COMMAND_START)),
         gateway("drain.timeout", span(defaults::DRAIN_TIMEOUT)),
+        gateway("metrics.serviceMonitor.interval", span(defaults::METRICS_INTERVAL)),
         gateway("spool.size", defaults::SPOOL_SIZE.to_string()),
         ("AuditPolicy", "spec.enforce.spool.size".to_owned(), defaults::SPOOL_SIZE.to_string()),
     ] {
@@ -224,6 +231,9 @@ fn the_full_examples_use_every_field() {
     // Excluded by rules: alternatives of which only one may be set.
     let alternatives = [
         ".caSecretRef",
+        "certificateAuthorities.secretRef",
+        "principalsFrom.secretRef",
+        "ssh.hostKeys",
         "template.serviceAccountName",
         "env.deny",
         "signal.deny",

@@ -27,6 +27,7 @@ pub mod sshd;
 pub mod standalone;
 pub mod tool;
 pub mod wait;
+pub mod webhook;
 
 pub use cluster::{Cluster, Namespace};
 pub use environment::Environment;

@@ -354,16 +354,16 @@ async fn the_kustomize_base_is_the_chart() -> Result<()> {
         .output()
         .await?;
     let rendered = String::from_utf8(output.stdout)?;
-    let path = format!("{CHARTS}/../kustomize/operator.yaml");
+    let path = format!("{CHARTS}/kustomize/operator.yaml");
     if std::env::var_os("UPDATE_KUSTOMIZE").is_some() {
         std::fs::write(&path, &rendered)?;
     }
     ensure!(
         std::fs::read_to_string(&path)? == rendered,
-        "kustomize/operator.yaml is not what the chart renders"
+        "charts/kustomize/operator.yaml is not what the chart renders"
     );
     let output =
-        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/../kustomize")]).output().await?;
+        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/kustomize")]).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
     let expected = serde_saphyr::from_multiple::<Value>(&rendered)?.len();
@@ -383,5 +383,33 @@ async fn images_that_gateways_may_name_reach_the_operator() -> Result<()> {
     for flag in ["--allow-gateway-image=mirror/gw:1", "--allow-gateway-image=own/*"] {
         ensure!(mentions(arguments, flag), "{arguments}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_chart_can_be_tried_by_the_operators_own_image() -> Result<()> {
+    let objects = operator(&["--set", "image.tag=v7"]).await?;
+    let tests: Vec<&Value> = (of_kind(&objects, "Pod").into_iter())
+        .filter(|pod| pod["metadata"]["annotations"]["helm.sh/hook"] == "test")
+        .collect();
+    ensure!(tests.len() == 1, "{} test pods", tests.len());
+    let container = &tests[0]["spec"]["containers"][0];
+    let deployment = of_kind(&objects, "Deployment")[0];
+    ensure!(container["image"] == deployment["spec"]["template"]["spec"]["containers"][0]["image"]);
+    // Where it asks, the operator's pods answer, and the pod that asks is none of them.
+    let url = container["args"][1].as_str().unwrap_or_default();
+    let services = of_kind(&objects, "Service");
+    let asked = services.iter().find(|service| {
+        service["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| url.contains(&format!("//{name}.system.svc:8080/")))
+    });
+    let selector = &asked.with_context(|| format!("no Service of {url}"))?["spec"]["selector"];
+    ensure!(*selector == deployment["spec"]["selector"]["matchLabels"], "{selector}");
+    let label = "app.kubernetes.io/name";
+    ensure!(
+        tests[0]["metadata"]["labels"][label] != selector[label],
+        "the Service takes the test for an operator"
+    );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use containerssh_e2e::bytes::unique;
 use containerssh_e2e::{Cluster, Gateway, Login, Namespace, wait};
-use containerssh_e2e::{fixture, policy};
+use containerssh_e2e::{fixture, policy, webhook};
 use serde_json::json;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -16,16 +16,7 @@ async fn gateway() -> Result<Gateway> {
     MADE.get_or_try_init(|| async {
         policy::record_everything(&cluster, NAMESPACE, json!({"intercept": {"passwords": "Forbid"}})).await?;
         let namespace = cluster.namespace(NAMESPACE).await?;
-        let image = &cluster.environment.webhook_image;
-        cluster
-            .apply(&format!(
-                "apiVersion: v1\nkind: Pod\nmetadata: {{name: webhook, namespace: {NAMESPACE}, labels: {{app: webhook}}}}\n\
-                 spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: webhook, image: '{image}', imagePullPolicy: Never}}]}}\n\
-                 ---\n\
-                 apiVersion: v1\nkind: Service\nmetadata: {{name: webhook, namespace: {NAMESPACE}}}\n\
-                 spec: {{selector: {{app: webhook}}, ports: [{{port: 80, targetPort: 8080}}]}}\n"
-            ))
-            .await?;
+        webhook::serve(&namespace).await?;
         let webhook = json!({"url": format!("http://webhook.{NAMESPACE}.svc"), "timeout": "5s"});
         let gateway = Gateway::apply(
             &namespace,

@@ -7,8 +7,12 @@
 
 use std::fmt::Write as _;
 
-use containerssh_config::{AuditFormat, AuditStorage, AuthMethod, Config, OnFailure, PemOrFile, Webhook};
+use containerssh_config::{
+    AuditFormat, AuditStorage, AuthzAuth, Config, ConfigServer, KeyboardInteractiveAuth, OnFailure, PemOrFile,
+};
 use serde_json::{Map, Value, json};
+
+mod login;
 
 /// Where the operator looks for the Secret of a policy's store, unless it was installed elsewhere.
 const OPERATOR_NAMESPACE: &str = "containerssh-system";
@@ -47,6 +51,39 @@ const TRANSLATED: &[&str] = &[
     "auth.publicKey.webhook.cert",
     "auth.publicKey.webhook.key",
     "auth.publicKey.authorizedKeys.paths",
+    "auth.publicKey.certificates.authorities",
+    "auth.publicKey.certificates.principalsFile",
+    "auth.publicKey.revokedKeys",
+    "auth.keyboardInteractive.method",
+    "auth.keyboardInteractive.oauth2.authTimeout",
+    "auth.keyboardInteractive.oauth2.clientId",
+    "auth.keyboardInteractive.oauth2.clientSecret",
+    "auth.keyboardInteractive.oauth2.deviceFlowClients",
+    "auth.keyboardInteractive.oauth2.oidc.authorizationCodeFlow",
+    "auth.keyboardInteractive.oauth2.oidc.cacert",
+    "auth.keyboardInteractive.oauth2.oidc.deviceFlow",
+    "auth.keyboardInteractive.oauth2.oidc.enforceScopes",
+    "auth.keyboardInteractive.oauth2.oidc.enforceUsername",
+    "auth.keyboardInteractive.oauth2.oidc.extraScopes",
+    "auth.keyboardInteractive.oauth2.oidc.redirectURI",
+    "auth.keyboardInteractive.oauth2.oidc.url",
+    "auth.keyboardInteractive.oauth2.oidc.usernameField",
+    "auth.keyboardInteractive.oauth2.qrCodeClients",
+    "auth.keyboardInteractive.oauth2.redirect",
+    "auth.authz.method",
+    "auth.authz.webhook.url",
+    "auth.authz.webhook.timeout",
+    "auth.authz.webhook.authTimeout",
+    "auth.authz.webhook.cacert",
+    "auth.authz.webhook.cert",
+    "auth.authz.webhook.key",
+    "auth.authenticationMethods",
+    "configserver.url",
+    "configserver.timeout",
+    "configserver.cacert",
+    "configserver.cert",
+    "configserver.key",
+    "configserver.transmitSensitiveMetadata",
     "backend",
     "kubernetes.connection",
     "kubernetes.pod.metadata.namespace",
@@ -94,7 +131,7 @@ pub fn convert(config: &Config, name: &str, namespace: &str) -> Converted {
     objects.extend(policy);
     objects.push(gateway);
     let mut notes = made.notes;
-    let (mine, default) = (plain(config), plain(&Config::default()));
+    let (mine, default) = (plain(config), usual());
     differences("", &mine, &default, &mut notes);
     Converted { objects, notes }
 }
@@ -121,6 +158,17 @@ impl Converted {
 fn plain(config: &Config) -> Value {
     // Strings, numbers and lists of them always have a JSON form.
     serde_json::to_value(config).unwrap_or_default()
+}
+
+/// The defaults, with the sections that a file leaves out where nothing is set in them.
+fn usual() -> Value {
+    let mut usual = plain(&Config::default());
+    if let Some(auth) = usual.get_mut("auth") {
+        put(auth, "authz", json!(AuthzAuth::default()));
+        put(auth, "keyboardInteractive", json!(KeyboardInteractiveAuth::default()));
+    }
+    put(&mut usual, "configserver", json!(ConfigServer::default()));
+    usual
 }
 
 /// Names every leaf that is set otherwise than by default and not translated.
@@ -154,6 +202,7 @@ impl Made<'_> {
             "backend": {"kubernetes": self.backend(config)},
         });
         let default = Config::default();
+        put(&mut spec, "configServer", self.config_server(config));
         put(&mut spec, "ssh", self.ssh(config, &default));
         let mut log = json!({});
         if config.log.level != default.log.level {
@@ -228,53 +277,20 @@ impl Made<'_> {
                 .enumerate()
                 .map(|(index, key)| (format!("key-{index}"), key))
                 .collect::<Vec<_>>();
-            self.secret(self.namespace, &secret, "Opaque", &keys);
+            self.secret(&secret, "Opaque", &keys);
             put(&mut made, "hostKeysSecretRef", json!({"name": secret}));
         }
         made
     }
 
-    fn authentication(&mut self, config: &Config) -> Value {
-        let mut made = json!({});
-        if config.auth.password.method == AuthMethod::Webhook {
-            let webhook = self.webhook(&config.auth.password.webhook, "password");
-            put(&mut made, "password", json!({"webhook": webhook}));
+    /// A Secret of the gateway's namespace, unless nothing goes into it.
+    fn keep(&mut self, name: &str, kind: &str, data: Map<String, Value>) {
+        if !data.is_empty() {
+            self.secrets.push(json!({
+                "apiVersion": "v1", "kind": "Secret", "type": kind,
+                "metadata": {"name": name, "namespace": self.namespace}, "stringData": data,
+            }));
         }
-        let mut key = json!({});
-        if config.auth.public_key.method == AuthMethod::Webhook {
-            let webhook = self.webhook(&config.auth.public_key.webhook, "publickey");
-            put(&mut key, "webhook", webhook);
-        }
-        let mut sources = Vec::new();
-        for (index, path) in config.auth.public_key.authorized_keys.paths.iter().enumerate() {
-            let secret = format!("{}-authorized-keys-{index}", self.name);
-            self.notes.push(format!(
-                "make Secret {secret} in namespace {} with a data key for each user, from the files {path}",
-                self.namespace
-            ));
-            sources.push(json!({"secretRef": {"name": secret}}));
-        }
-        if !sources.is_empty() {
-            put(&mut key, "authorizedKeysFrom", json!(sources));
-        }
-        put(&mut made, "publicKey", key);
-        made
-    }
-
-    fn webhook(&mut self, webhook: &Webhook, purpose: &str) -> Value {
-        let mut made = json!({"url": webhook.url, "timeout": time(webhook.auth_timeout)});
-        if let Some(authority) = &webhook.cacert {
-            let secret = format!("{}-{purpose}-ca", self.name);
-            self.secret(self.namespace, &secret, "Opaque", &[("ca.crt".to_owned(), authority)]);
-            put(&mut made, "caSecretRef", json!({"name": secret, "key": "ca.crt"}));
-        }
-        if let (Some(certificate), Some(key)) = (&webhook.cert, &webhook.key) {
-            let secret = format!("{}-{purpose}-client", self.name);
-            let entries = [("tls.crt".to_owned(), certificate), ("tls.key".to_owned(), key)];
-            self.secret(self.namespace, &secret, "kubernetes.io/tls", &entries);
-            put(&mut made, "clientCertificateSecretRef", json!({"name": secret}));
-        }
-        made
     }
 
     fn backend(&mut self, config: &Config) -> Value {
@@ -400,8 +416,8 @@ impl Made<'_> {
     }
 
     /// A Secret with what stands inline; of files a note says what to do.
-    fn secret(&mut self, namespace: &str, name: &str, kind: &str, entries: &[(String, &PemOrFile)]) {
-        let mut data = Map::new();
+    fn secret(&mut self, name: &str, kind: &str, entries: &[(String, &PemOrFile)]) {
+        let (namespace, mut data) = (self.namespace, Map::new());
         for (key, pem) in entries {
             match pem.file() {
                 None => drop(data.insert(key.clone(), json!(pem))),
@@ -411,12 +427,7 @@ impl Made<'_> {
                 )),
             }
         }
-        if !data.is_empty() {
-            self.secrets.push(json!({
-                "apiVersion": "v1", "kind": "Secret", "type": kind,
-                "metadata": {"name": name, "namespace": namespace}, "stringData": data,
-            }));
-        }
+        self.keep(name, kind, data);
     }
 }
 

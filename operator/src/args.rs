@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, str::FromStr};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use containerssh_crds::AuditTier;
 use containerssh_log::{Format, Level};
 
@@ -10,11 +10,15 @@ use crate::baseline::{self, Fallback, NoPolicy};
 
 /// Runs ContainerSSH-compatible gateways from SSHGateway and AuditPolicy objects.
 #[derive(Debug, Parser)]
-#[command(name = "containerssh-operator", version, about)]
+#[command(name = "containerssh-operator", version, about, subcommand_negates_reqs = true)]
 pub struct Args {
+    /// Something else than to run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Image of the gateways that name none themselves.
-    #[arg(long, env = "GATEWAY_IMAGE", value_parser = image)]
-    gateway_image: String,
+    #[arg(long, env = "GATEWAY_IMAGE", value_parser = image, required = true)]
+    gateway_image: Option<String>,
 
     /// Image from which gateways that name none take the agent for their pods.
     #[arg(long, env = "AGENT_IMAGE", value_parser = image, default_value = concat!("containerssh-agent:", env!("CARGO_PKG_VERSION")))]
@@ -75,6 +79,19 @@ pub struct Args {
     /// UID of the operator's pod, by the downward API.
     #[arg(long, env = "POD_UID", hide = true)]
     pod_uid: Option<String>,
+}
+
+/// What the program does besides running as the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Asks a health endpoint until it answers with success; for helm test.
+    Probe {
+        /// Such as http://containerssh-operator-metrics.containerssh-system.svc:8080/readyz.
+        url: String,
+        /// For so many seconds at most.
+        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+        timeout: u64,
+    },
 }
 
 /// A namespace's name: a DNS label.
@@ -156,7 +173,8 @@ impl From<Args> for Settings {
             _ => instance,
         };
         Self {
-            gateway_image: args.gateway_image,
+            // Absent only beside a command, which needs no settings.
+            gateway_image: args.gateway_image.unwrap_or_default(),
             agent_image: args.agent_image,
             allowed_images: args.allowed_images,
             fallback: Fallback {
@@ -202,6 +220,15 @@ mod tests {
         assert_eq!(settings.fallback, Fallback::default());
         assert!(settings.watch_namespaces.is_empty());
         assert_eq!(settings.health_addr.port(), 7000);
+        assert!(parse(&[]).unwrap_err().contains("--gateway-image"));
+    }
+
+    #[test]
+    fn a_probe_needs_no_image() {
+        let args =
+            Args::try_parse_from(["containerssh-operator", "probe", "http://x/readyz", "--timeout", "5"]);
+        let expected = Command::Probe { url: "http://x/readyz".to_owned(), timeout: 5 };
+        assert_eq!(args.unwrap().command, Some(expected));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use containerssh_crds::SSHGateway;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     core::v1::{Secret, Service, ServiceAccount},
@@ -12,13 +13,14 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
     rbac::v1::{Role, RoleBinding},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
     api::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta},
     core::Resource,
     runtime::reflector::{ObjectRef, Store},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -43,13 +45,15 @@ pub enum ChildKind {
     NetworkPolicy,
     Service,
     PodDisruptionBudget,
+    ServiceMonitor,
+    TcpRoute,
     Deployment,
     StatefulSet,
 }
 
 impl ChildKind {
     /// What a pod needs stands before the pods.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
@@ -57,6 +61,8 @@ impl ChildKind {
         Self::NetworkPolicy,
         Self::Service,
         Self::PodDisruptionBudget,
+        Self::ServiceMonitor,
+        Self::TcpRoute,
         Self::Deployment,
         Self::StatefulSet,
     ];
@@ -70,6 +76,8 @@ impl ChildKind {
             Self::NetworkPolicy => "NetworkPolicy",
             Self::Service => "Service",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::ServiceMonitor => "ServiceMonitor",
+            Self::TcpRoute => "TCPRoute",
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
         }
@@ -80,8 +88,22 @@ impl ChildKind {
         matches!(self, Self::Deployment | Self::StatefulSet)
     }
 
+    /// True for the kinds that a cluster may lack: see [`served`](crate::served).
+    pub const fn is_optional(self) -> bool {
+        matches!(self, Self::ServiceMonitor | Self::TcpRoute)
+    }
+
     pub fn resource(self) -> ApiResource {
+        let third = |group: &str, version: &str, plural: &str| ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: format!("{group}/{version}"),
+            kind: self.as_str().to_owned(),
+            plural: plural.to_owned(),
+        };
         match self {
+            Self::ServiceMonitor => third("monitoring.coreos.com", "v1", "servicemonitors"),
+            Self::TcpRoute => third("gateway.networking.k8s.io", "v1alpha2", "tcproutes"),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::Role => ApiResource::erase::<Role>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
@@ -105,6 +127,18 @@ pub struct Owner {
 impl Owner {
     pub fn namespace(&self) -> &str {
         self.name.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// What makes the garbage collector delete an object of the gateway's namespace with it.
+    pub fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: SSHGateway::api_version(&()).into_owned(),
+            kind: SSHGateway::kind(&()).into_owned(),
+            name: self.name.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
     }
 
     /// Labels that never change while the gateway lives; they also select its pods.
@@ -181,6 +215,22 @@ impl Child {
         })
     }
 
+    /// Wraps an object of a kind that has no type here; what identifies it comes from `metadata`.
+    pub fn untyped(kind: ChildKind, metadata: &ObjectMeta, spec: &Value) -> Result<Self, Error> {
+        let resource = kind.resource();
+        let metadata_value =
+            serde_json::to_value(metadata).map_err(|error| Error::render(kind.as_str(), error))?;
+        Ok(Self {
+            kind,
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            manifest: json!({
+                "apiVersion": resource.api_version, "kind": resource.kind,
+                "metadata": metadata_value, "spec": spec,
+            }),
+        })
+    }
+
     pub fn place(&self) -> Name {
         Name::within(&self.namespace, &self.name)
     }
@@ -211,8 +261,11 @@ impl Children {
         self.stores.get(&kind)?.iter().find_map(|store| store.get(&reference))
     }
 
+    /// Waits for every list but those of kinds that the cluster may lack: what is missing in these is looked for before
+    /// it is written.
     pub async fn wait_until_ready(&self) {
-        for store in self.stores.values().flatten() {
+        let always = self.stores.iter().filter(|(kind, _)| !kind.is_optional());
+        for store in always.flat_map(|(_, stores)| stores) {
             // An error means that the watch has ended, which ends the operator anyway.
             let _ = store.wait_until_ready().await;
         }

@@ -32,6 +32,7 @@ use crate::{
     index::{Dirty, Name},
     looks::Looks,
     metrics::Metrics,
+    served::Served,
 };
 
 /// An SSHGateway as watched: decoded, or the reason why not. One undecodable object would otherwise end the watch of
@@ -66,6 +67,8 @@ pub struct Context {
     /// The gateways' own pods.
     pub pods: Watched,
     pub looks: Looks,
+    /// Which optional kinds the cluster has.
+    pub served: Served,
     pub observations: Observations,
     pub pod_checks: PodChecks,
     pub gateway_backoff: Backoff<Name>,

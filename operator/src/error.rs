@@ -72,6 +72,11 @@ impl Error {
         matches!(self, Self::Foreign { .. })
     }
 
+    /// True when the apiserver does not know the kind of object, as opposed to the object or its namespace.
+    pub fn is_unknown_kind(&self) -> bool {
+        self.status_code() == Some(404) && self.to_string().contains("could not find the requested resource")
+    }
+
     /// The apiserver's status code, when it answered at all.
     pub fn status_code(&self) -> Option<u16> {
         match self {
@@ -89,21 +94,23 @@ pub fn describe(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => format!("the apiserver answered {} {}", status.code, status.reason),
-        other => {
-            // A chain of sources ("ServiceError: client error (Connect)") says little without its end.
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(cause) = source {
-                let cause_text = cause.to_string();
-                if !text.contains(&cause_text) {
-                    text.push_str(": ");
-                    text.push_str(&cause_text);
-                }
-                source = cause.source();
-            }
-            text
-        }
+        other => chain(other),
     }
+}
+
+/// An error with its causes: "ServiceError: client error (Connect)" says little without its end.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Awaits `future`, but never longer than `limit`; every call that leaves this process goes through here.
@@ -142,5 +149,15 @@ mod tests {
         let error = Error::api("create Pod a/b", kube::Error::Api(Box::new(status)));
         assert_eq!(error.to_string(), "create Pod a/b: pods is forbidden");
         assert_eq!(error.status_code(), Some(403));
+    }
+
+    #[test]
+    fn a_missing_kind_is_told_from_a_missing_namespace() {
+        let answer = |message: &str| {
+            let status = kube::core::Status::failure(message, "NotFound").with_code(404);
+            Error::api("apply TCPRoute a/b", kube::Error::Api(Box::new(status)))
+        };
+        assert!(answer("the server could not find the requested resource").is_unknown_kind());
+        assert!(!answer("namespaces \"a\" not found").is_unknown_kind());
     }
 }

@@ -38,6 +38,8 @@ pub struct Look {
     /// Generation of the spec that was looked at.
     pub generation: Option<i64>,
     pub findings: Vec<Finding>,
+    /// See [`Plan::missing`](crate::plan::Plan).
+    pub missing: Option<Vec<String>>,
     pub resolved: Option<Resolved>,
     pub replicas: Option<Replicas>,
     pub address: Option<String>,
@@ -104,6 +106,7 @@ mod tests {
         Look {
             uid: "u".into(),
             generation: Some(1),
+            missing: None,
             findings,
             resolved: None,
             replicas: Some(SETTLED),

@@ -5,10 +5,10 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 use containerssh_log::LogSettings;
 use containerssh_operator::{
-    args::{Args, Settings},
+    args::{Args, Command, Settings},
     code,
     metrics::Metrics,
-    run,
+    probe, run,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,13 @@ fn main() -> anyhow::Result<ExitCode> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         anyhow::bail!("a TLS provider is installed already");
     }
-    let settings = Settings::from(Args::parse());
+    let args = Args::parse();
+    if let Some(Command::Probe { url, timeout }) = &args.command {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(probe::probe(url, Duration::from_secs(*timeout)))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::from(args);
     let log =
         containerssh_log::init(&LogSettings { level: settings.log_level, format: settings.log_format })?;
     let ended = tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(settings));

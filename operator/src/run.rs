@@ -167,6 +167,7 @@ async fn synced(context: &Context) {
     }
     context.applier.children().wait_until_ready().await;
     context.pods.wait_until_ready().await;
+    context.served.wait_until_known().await;
 }
 
 async fn reconcile_all(context: Arc<Context>, stop: CancellationToken) {

@@ -9,8 +9,8 @@ use std::fmt::Debug;
 use containerssh_crds::{
     ReplicaStatus, SSHGatewayStatus, StatusAudit,
     conditions::{
-        ACCEPTED, AUDIT_POLICY_RESOLVED, AVAILABLE, Observation, READY, RECONCILING, RESOLVED_REFS, Reason,
-        STALLED, Status, find, remove, upsert,
+        ACCEPTED, AUDIT_POLICY_RESOLVED, AVAILABLE, INTEGRATED, Observation, READY, RECONCILING,
+        RESOLVED_REFS, Reason, STALLED, Status, find, remove, upsert,
     },
     merge::Conflict,
 };
@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub generation: Option<i64>,
     pub owner: &'a Owner,
     pub findings: &'a [Finding],
+    /// Optional objects that are asked for and cannot be, in sentences; None = none is asked for.
+    pub missing: Option<&'a [String]>,
     /// The audit that applies and what lost in it; None = the policies gave no result.
     pub audit: Option<(StatusAudit, &'a [Conflict])>,
     /// None = no workload yet.
@@ -63,6 +65,18 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
     let replicas = facts.replicas.unwrap_or_default();
     let available = available(facts.replicas, facts.pods.trouble());
     conditions.set(available.clone());
+
+    match facts.missing {
+        None => conditions.drop(INTEGRATED),
+        Some([]) => {
+            let message = "Every object of an optional kind is there";
+            conditions.set(Observation::new(INTEGRATED, Status::True, Reason::Integrated, message));
+        }
+        Some(missing) => {
+            let message = missing.join("; ");
+            conditions.set(Observation::new(INTEGRATED, Status::False, Reason::KindNotServed, message));
+        }
+    }
 
     let settled = replicas.settled() && obeyed;
     let ready = match (facts.findings.first(), available.status) {
@@ -127,6 +141,7 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
         draining: count(facts.pods.leaving()),
         draining_sessions: count(facts.pods.leaving_sessions()),
     });
+    status.rollout = facts.replicas.map(|replicas| rollout(replicas, facts.pods));
     status.sessions = sessions(facts.pods);
     let selector: Vec<String> =
         facts.owner.selector_labels().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -136,6 +151,27 @@ pub fn gateway(old: &SSHGatewayStatus, facts: Facts<'_>, now: &Time) -> SSHGatew
         status.audit = Some(audit);
     }
     status
+}
+
+/// How far the last change of the pods is, as `kubectl rollout status` would say it. Sessions of pods that stop are what
+/// still holds a change up.
+fn rollout(replicas: Replicas, pods: &Pods) -> String {
+    let Replicas { desired, ready, updated, existing, .. } = replicas;
+    let mut text = match (replicas.settled(), desired) {
+        (true, 0) => "Scaled to zero".to_owned(),
+        (true, _) => "Complete".to_owned(),
+        (false, _) => format!("{updated} of {desired} updated, {ready} ready"),
+    };
+    let old = existing.saturating_sub(updated);
+    if !replicas.settled() && old > 0 {
+        text.push_str(&format!(", {old} old"));
+    }
+    let leaving = pods.leaving();
+    if leaving > 0 {
+        let sessions = pods.leaving_sessions();
+        text.push_str(&format!(", {leaving} draining with {sessions} sessions"));
+    }
+    text
 }
 
 struct Conditions<'a> {
@@ -307,7 +343,7 @@ pub fn happenings(old: &[Condition], new: &[Condition]) -> Vec<Happening> {
                 flipped && condition.status != Status::Unknown.as_str() && !starting
             }
             // Good news about these is in Ready; bad news names what to mend, and may be one of several.
-            ACCEPTED | RESOLVED_REFS | AUDIT_POLICY_RESOLVED => {
+            ACCEPTED | RESOLVED_REFS | AUDIT_POLICY_RESOLVED | INTEGRATED => {
                 (flipped && bad && condition.reason != Reason::PolicyRollingOut.as_str()) || conflict
             }
             _ => false,

@@ -40,6 +40,7 @@ const SETTLED: Replicas = Replicas { desired: 2, ready: 2, updated: 2, existing:
 
 struct Case {
     findings: Vec<Finding>,
+    missing: Option<Vec<String>>,
     audit: Option<StatusAudit>,
     replicas: Option<Replicas>,
     pods: Pods,
@@ -47,7 +48,13 @@ struct Case {
 
 impl Case {
     fn good() -> Self {
-        Self { findings: vec![], audit: Some(audit()), replicas: Some(SETTLED), pods: pods(2, &audit().hash) }
+        Self {
+            findings: vec![],
+            missing: None,
+            audit: Some(audit()),
+            replicas: Some(SETTLED),
+            pods: pods(2, &audit().hash),
+        }
     }
 
     fn after(&self, old: &SSHGatewayStatus, second: i64) -> SSHGatewayStatus {
@@ -56,6 +63,7 @@ impl Case {
             generation: Some(4),
             owner: &owner,
             findings: &self.findings,
+            missing: self.missing.as_deref(),
             audit: self.audit.clone().map(|audit| (audit, &[][..])),
             replicas: self.replicas,
             pods: &self.pods,
@@ -77,6 +85,43 @@ fn all_well_means_ready_and_nothing_abnormal() {
     assert_eq!(status.conditions.len(), 5, "abnormal conditions are removed, not false");
     assert_eq!((status.sessions, status.observed_generation), (Some(2), Some(4)));
     assert!(status.conditions.iter().all(|condition| condition.observed_generation == Some(4)));
+}
+
+#[test]
+fn a_kind_that_the_cluster_lacks_is_told_once_and_keeps_nobody_out() {
+    let good = Case::good().after(&SSHGatewayStatus::default(), 1);
+    let lacking = Case { missing: Some(vec!["no TCPRoute here".into()]), ..Case::good() };
+    let status = lacking.after(&good, 2);
+    assert!(is_true(&status.conditions, READY));
+    assert!(find(&status.conditions, STALLED).is_none() && find(&status.conditions, RECONCILING).is_none());
+    let integrated = find(&status.conditions, INTEGRATED).unwrap();
+    assert_eq!((integrated.status.as_str(), integrated.reason.as_str()), ("False", "KindNotServed"));
+    let told = happenings(&good.conditions, &status.conditions);
+    assert_eq!((told.len(), told[0].warning, told[0].note.as_str()), (1, true, "no TCPRoute here"));
+    assert!(happenings(&status.conditions, &lacking.after(&status, 3).conditions).is_empty());
+
+    let served = Case { missing: Some(vec![]), ..Case::good() }.after(&status, 4);
+    assert!(is_true(&served.conditions, INTEGRATED));
+    let no_more = Case::good().after(&served, 5);
+    assert!(find(&no_more.conditions, INTEGRATED).is_none(), "nothing is asked for any more");
+}
+
+#[test]
+fn a_rollout_is_told_in_words_until_the_last_old_session_has_ended() {
+    let told = |replicas, pods| {
+        let case = Case { replicas: Some(replicas), pods, ..Case::good() };
+        case.after(&SSHGatewayStatus::default(), 1).rollout.unwrap()
+    };
+    let hash = audit().hash;
+    assert_eq!(told(SETTLED, pods(2, &hash)), "Complete");
+    let under_way = Replicas { updated: 1, existing: 3, ..SETTLED };
+    assert_eq!(told(under_way, pods(3, &hash)), "1 of 2 updated, 2 ready, 2 old");
+    let mut draining = pods(3, &hash);
+    draining.0[2].leaving = true;
+    draining.0[2].report = Some(Report { policy_hash: Some(hash.clone()), sessions: 17 });
+    assert_eq!(told(SETTLED, draining), "Complete, 1 draining with 17 sessions");
+    let zero = Replicas { desired: 0, ready: 0, updated: 0, existing: 0, current: true };
+    assert_eq!(told(zero, pods(0, &hash)), "Scaled to zero");
 }
 
 #[test]
@@ -214,6 +259,7 @@ proptest! {
             broken.map(|n| Finding::new(subjects[n].0, subjects[n].1, "wrong")).into_iter().collect();
         let hash = if obeys { audit().hash } else { "old".to_owned() };
         let case = Case {
+            missing: None,
             findings: findings.clone(),
             audit: (broken != Some(2)).then(audit),
             replicas: known.then_some(Replicas { desired, ready, updated, existing, current }),

@@ -53,6 +53,7 @@ use crate::{
     index::{Dirty, Kind, Name, References},
     looks::Looks,
     metrics::Metrics,
+    served::{self, Kinds, Served},
     watch::{Touched, follow, follow_part},
 };
 
@@ -157,13 +158,18 @@ pub fn open(
         watches.push(watch_gateways(&client, shard, writer, stop, marks.clone(), Arc::clone(&references)));
     }
     let mut children = Children::default();
+    let served = Served::default();
     let ledger = Arc::new(Ledger::default());
     for scope in &scopes {
         for kind in ChildKind::ALL {
-            let watched = (marks.clone(), Arc::clone(&ledger));
+            let watched = (marks.clone(), Arc::clone(&ledger), served.clone());
             let (store, watch) = watch_children(&client, scope.as_deref(), kind, stop, watched);
             children.add(kind, store);
-            watches.push(watch);
+            watches.push(if kind.is_optional() {
+                once_served(&client, kind, stop, (marks.clone(), served.clone()), watch)
+            } else {
+                watch
+            });
         }
     }
     let mut gateway_pods = pods::Watched::default();
@@ -199,6 +205,7 @@ pub fn open(
         http: pods::http_client()?,
         pods: gateway_pods,
         looks: Looks::default(),
+        served,
         pod_checks: PodChecks::default(),
         gateway_backoff: Backoff::default(),
         policy_backoff: Backoff::default(),
@@ -407,7 +414,7 @@ fn watch_children(
     scope: Option<&str>,
     kind: ChildKind,
     stop: &CancellationToken,
-    (marks, ledger): (Marks, Arc<Ledger>),
+    (marks, ledger, served): (Marks, Arc<Ledger>, Served),
 ) -> (Store<Seen>, Watch) {
     let resource = kind.resource();
     let api: Api<Seen> = match scope {
@@ -424,10 +431,41 @@ fn watch_children(
                 marks.gateway(gateway);
             }
         }
-        Touched::Relisted => marks.gateways(|_| true),
+        Touched::Relisted => {
+            // A list is an answer: a kind that was removed has come back.
+            served.set(kind, true);
+            marks.gateways(|gateway| !kind.is_optional() || asks_for(gateway, kind));
+        }
     };
     let config = watcher::Config::default().labels(SELECTOR);
     (store, Box::pin(follow(api, config, writer, kind.as_str().to_owned(), stop.clone(), on_touched)))
+}
+
+/// Whether a gateway's spec asks for an optional kind.
+fn asks_for(gateway: &GuardedGateway, kind: ChildKind) -> bool {
+    gateway.0.as_ref().is_ok_and(|decoded| Kinds::wanted(&decoded.spec).has(kind))
+}
+
+/// The watch of a kind that the cluster may lack: it begins when the kind is there.
+fn once_served(
+    client: &Client,
+    kind: ChildKind,
+    stop: &CancellationToken,
+    (marks, served): (Marks, Served),
+    watch: Watch,
+) -> Watch {
+    let (client, stop) = (client.clone(), stop.clone());
+    Box::pin(async move {
+        let wanted = || {
+            let shards = marks.shards.iter();
+            shards.flat_map(|shard| shard.gateways.state()).any(|gateway| asks_for(&gateway, kind))
+        };
+        if served::wait_for(&client, kind, &served, wanted, &stop).await {
+            served.set(kind, true);
+            marks.gateways(|gateway| asks_for(gateway, kind));
+            watch.await;
+        }
+    })
 }
 
 /// Pods change as they start, become ready and leave; each of these is news of their gateway.

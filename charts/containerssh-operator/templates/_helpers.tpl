@@ -72,6 +72,13 @@ are marked.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# Of those that ask for one, where the cluster has the kind.
+- apiGroups: [monitoring.coreos.com]
+  resources: [servicemonitors]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [tcproutes]
+  verbs: [get, list, watch, create, patch, delete]
 # What it refers to.
 - apiGroups: [""]
   resources: [configmaps]

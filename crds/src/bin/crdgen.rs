@@ -80,7 +80,7 @@ fn manifests(root: &Path) -> Result<Vec<Manifest>, Error> {
         all.push_str("---\n");
         all.push_str(&yaml);
     }
-    manifests.push(Manifest { content: all, path: root.join("kustomize/crds.yaml") });
+    manifests.push(Manifest { content: all, path: root.join("charts/kustomize/crds.yaml") });
     Ok(manifests)
 }
 

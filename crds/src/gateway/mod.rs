@@ -2,6 +2,9 @@
 
 mod authentication;
 mod backend;
+mod certificates;
+mod config_server;
+mod oidc;
 mod security;
 mod ssh;
 mod status;
@@ -13,20 +16,28 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     authentication::{
-        Authentication, AuthorizedKeysSource, PasswordAuthentication, PublicKeyAuthentication, Webhook,
+        Authentication, AuthenticationMethod, Authorization, AuthorizedKeysSource,
+        KeyboardInteractiveAuthentication, PasswordAuthentication, PublicKeyAuthentication, Webhook,
     },
     backend::{
         Agent, AgentInjection, AgentTransport, Backend, CONSENT_ANNOTATION, ConnectionMode,
         KubernetesBackend, PersistentPods, PodSpecDocument, PodTemplate, Timeouts, WarmPool,
         namespace_consents,
     },
+    certificates::{CertificateAuthorities, RevokedKeysSource},
+    config_server::ConfigServer,
+    oidc::{OidcFlow, OpenIDConnect},
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
-    ssh::{AlgorithmProfile, Algorithms, ConnectionLimits, KeepAlive, Penalties, ProxyProtocol, Ssh},
+    ssh::{
+        AlgorithmProfile, Algorithms, ConnectionLimits, HostKeyAlgorithm, HostKeys, KeepAlive, Penalties,
+        ProxyProtocol, Ssh,
+    },
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
-        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewaySpool, Log,
-        LogFormat, LogLevel, NetworkPolicySwitch, PullPolicy, Service, ServiceType, TemplateMetadata,
-        VolumeDocument, WorkloadTemplate,
+        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewayMetrics,
+        GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch, ParentRef, PullPolicy, Retention,
+        Service, ServiceMonitor, ServiceType, TcpRoute, TemplateMetadata, VolumeDocument, VolumeRetention,
+        WorkloadTemplate,
     },
 };
 use crate::{AuditTier, SpoolDemand, defaults};
@@ -83,6 +94,13 @@ use crate::{AuditTier, SpoolDemand, defaults};
         priority = 1
     ),
     printcolumn(
+        name = "Rollout",
+        type_ = "string",
+        json_path = ".status.rollout",
+        description = "How far the last change is, and who still uses what was before it",
+        priority = 1
+    ),
+    printcolumn(
         name = "Reason",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
@@ -104,6 +122,8 @@ use crate::{AuditTier, SpoolDemand, defaults};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.ssh) && has(self.ssh.penalties) && has(self.service) && has(self.service.externalTrafficPolicy) && self.service.externalTrafficPolicy == 'Cluster')")
     .message("ssh.penalties need the users' own addresses, which service.externalTrafficPolicy: Cluster hides: one offender would lock everybody out"))]
+#[x_kube(validation = Rule::new("!(has(self.ssh) && has(self.ssh.penalties) && !has(self.ssh.proxyProtocol) && has(self.service) && has(self.service.tcpRoute))")
+    .message("ssh.penalties need the users' own addresses, which the proxy of service.tcpRoute hides unless it speaks the PROXY protocol (ssh.proxyProtocol)"))]
 pub struct SSHGatewaySpec {
     /// Number of gateway pods. An autoscaler may own it through the scale subresource; leave it out of the
     /// manifest then. Default: 2.
@@ -135,6 +155,11 @@ pub struct SSHGatewaySpec {
     /// Who may log in, and how. At least one method.
     pub authentication: Authentication,
 
+    /// A server that is asked for settings of each connection's own, once its user is known. What AuditPolicies
+    /// demand it cannot change, and what they allow it cannot exceed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_server: Option<ConfigServer>,
+
     /// Where sessions run.
     pub backend: Backend,
 
@@ -158,6 +183,10 @@ pub struct SSHGatewaySpec {
     /// The gateway's own log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+
+    /// What watches the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<GatewayMetrics>,
 
     /// The gateway pods themselves.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,11 +3,14 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Retention;
 use crate::{NameRef, Span};
 
 /// The SSH protocol's settings.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.hostKeys) && has(self.hostKeysSecretRef))")
+    .message("hostKeys is about keys that the operator makes: remove it, or hostKeysSecretRef"))]
 pub struct Ssh {
     /// Text that clients show before the login. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,6 +30,11 @@ pub struct Ssh {
     /// encrypted). Default: keys that the operator makes once and keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_keys_secret_ref: Option<NameRef>,
+
+    /// The keys that the operator makes. They are never made anew: whoever wants that, has the Secret
+    /// <gateway>-host-keys deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_keys: Option<HostKeys>,
 
     /// How long a client may take to log in. Default: 2m.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,6 +58,38 @@ pub struct Ssh {
     /// offender would lock everybody out. Default: nobody waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub penalties: Option<Penalties>,
+}
+
+/// Host keys that the operator makes.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostKeys {
+    /// Which keys clients are shown. One that is added is made; one that is removed stays in the Secret, and is the
+    /// same if it is added again. Default: Ed25519 and ECDSAP256, and whatever else stands in the Secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub algorithms: Vec<HostKeyAlgorithm>,
+
+    /// What becomes of the Secret when the gateway is deleted. With Retain, a gateway made again is the same host
+    /// to its users. Default: Retain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+}
+
+choice! {
+    /// Algorithm of a host key.
+    #[derive(PartialOrd, Ord)]
+    pub enum HostKeyAlgorithm {
+        /// ssh-ed25519
+        Ed25519,
+        /// ecdsa-sha2-nistp256
+        ECDSAP256,
+        /// ecdsa-sha2-nistp384
+        ECDSAP384,
+        /// ecdsa-sha2-nistp521
+        ECDSAP521,
+    }
 }
 
 /// Ciphers, key exchanges and message authentication codes.

@@ -20,8 +20,9 @@ pub struct SSHGatewayStatus {
     pub observed_generation: Option<i64>,
 
     /// Ready is the summary. Accepted: the spec is valid. ResolvedRefs: all Secrets and ConfigMaps exist.
-    /// AuditPolicyResolved: the policies give a result. Available: enough pods run. Reconciling and Stalled
-    /// are there only while they are true.
+    /// AuditPolicyResolved: the policies give a result. Available: enough pods run. Integrated, where the spec
+    /// asks for such: the cluster has the kinds ServiceMonitor and TCPRoute. Reconciling and Stalled are there
+    /// only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -38,6 +39,10 @@ pub struct SSHGatewayStatus {
     /// The gateway pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<ReplicaStatus>,
+
+    /// How far the last change of the pods is, in words, and how many sessions old pods still carry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
 
     /// Sessions over all gateway pods.
     #[serde(skip_serializing_if = "Option::is_none")]

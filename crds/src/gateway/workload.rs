@@ -69,6 +69,73 @@ pub struct Service {
     #[x_kube(validation = Rule::new("self.all(network, isCIDR(network))")
         .message("write networks as in 192.0.2.0/24 or 2001:db8::/32"))]
     pub load_balancer_source_ranges: Vec<String>,
+
+    /// A TCPRoute of the Gateway API that leads to the Service. The proxy's address then stands for the users',
+    /// unless it speaks the PROXY protocol. Where the cluster has no such kind, the condition Integrated says so.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_route: Option<TcpRoute>,
+}
+
+/// A TCPRoute to the gateway's Service.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TcpRoute {
+    /// Listeners that connections come in by.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub parent_refs: Vec<ParentRef>,
+}
+
+/// A listener of a Gateway (gateway.networking.k8s.io).
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentRef {
+    /// Name of the Gateway.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: String,
+
+    /// Its namespace. Default: the SSHGateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+
+    /// Name of the listener. Default: all that take TCPRoutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub section_name: Option<String>,
+
+    /// Port of the listener. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_535))]
+    pub port: Option<i32>,
+}
+
+/// What watches the gateway pods' metrics.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayMetrics {
+    /// A ServiceMonitor for the Prometheus operator, and a Service <gateway>-metrics for it; {} takes all its
+    /// defaults. Not needed beside the operator chart's PodMonitor. Where the cluster has no such kind, the
+    /// condition Integrated says so. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_monitor: Option<ServiceMonitor>,
+}
+
+/// A ServiceMonitor (monitoring.coreos.com).
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceMonitor {
+    /// Its labels, such as those that your Prometheus selects by. Keys under containerssh.io and
+    /// app.kubernetes.io are the operator's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: BTreeMap<String, String>,
+
+    /// How often metrics are read. Default: 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("must be at least 1s"))]
+    pub interval: Option<Span>,
 }
 
 choice! {
@@ -100,8 +167,8 @@ choice! {
 /// Where audit records wait for their upload.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.storageClassName) || !has(self.medium) || self.medium == 'Persistent'")
-    .message("storageClassName goes with medium: Persistent only"))]
+#[x_kube(validation = Rule::new("!(has(self.storageClassName) || has(self.persistentVolumeClaimRetentionPolicy)) || !has(self.medium) || self.medium == 'Persistent'")
+    .message("storageClassName and persistentVolumeClaimRetentionPolicy go with medium: Persistent only"))]
 pub struct GatewaySpool {
     /// EmptyDir lives as long as the gateway pod, Persistent is a volume for each pod that outlives it. A
     /// policy may demand Persistent. Default: EmptyDir.
@@ -116,6 +183,36 @@ pub struct GatewaySpool {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+
+    /// What becomes of the volumes. They may hold records that were never uploaded: where an AuditPolicy covers
+    /// the gateway they are retained, whatever is said here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim_retention_policy: Option<VolumeRetention>,
+}
+
+/// What becomes of volumes that no pod uses any more.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeRetention {
+    /// When the gateway is deleted. Default: Retain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_deleted: Option<Retention>,
+
+    /// When the gateway is scaled down. Default: Retain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when_scaled: Option<Retention>,
+}
+
+choice! {
+    /// What becomes of something that is not used any more.
+    #[derive(Default)]
+    pub enum Retention {
+        /// It stays.
+        #[default]
+        Retain,
+        /// It goes.
+        Delete,
+    }
 }
 
 /// How a gateway pod stops.

@@ -11,6 +11,9 @@
 //! | `almost` | `"success": "true"`, which is a string and not a grant |
 //! | `huge` | a body that never ends |
 //! | anybody else | `success: false` |
+//!
+//! Authorization (`/authz`) is for everybody but `barred`. The configuration server (`/config`) has settings for
+//! `confined` (a forced command), `forwarder` (agent forwarding), `escapee` (programs beside the gateway itself); none for others.
 #![allow(clippy::indexing_slicing, reason = "it is all tests; JSON that lacks a field gives null")]
 
 use std::net::SocketAddr;
@@ -78,6 +81,18 @@ async fn answer(Path(hook): Path<String>, body: Bytes) -> Response {
             "authenticatedUsername": "keyholder",
         }))
         .into_response(),
+        ("authz", user) => {
+            Json(json!({"success": user != "barred", "authenticatedUsername": user})).into_response()
+        }
+        ("config", user) => {
+            let config = match user {
+                "confined" => json!({"security": {"forceCommand": "echo confined"}}),
+                "forwarder" => json!({"security": {"forwarding": {"agentForwardingMode": "enable"}}}),
+                "escapee" => json!({"backend": "local"}),
+                _ => json!({}),
+            };
+            Json(json!({"config": config})).into_response()
+        }
         _ => Json(json!({"success": false})).into_response(),
     }
 }

@@ -39,8 +39,8 @@ pub use agent::{Agent, AgentInjection, AgentTransport};
 pub use audit::{
     Audit, AuditFormat, AuditPolicyInfo, AuditStorage, Durability, Encryption, EventBatch, EventCompression,
     EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget, EventWebhook, FileStorage,
-    FormatVersion, Intercept, LockMode, ObjectLock, OnFailure, OnFull, S3, S3Metadata, ServerSideEncryption,
-    Signing, Spool, SseType, SyslogProtocol,
+    FormatVersion, Intercept, LockMode, ObjectLock, OnFailure, OnFull, PolicyAllow, S3, S3Metadata,
+    ServerSideEncryption, Signing, Spool, SseType, SyslogProtocol,
 };
 pub use auth::{
     Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, KeyboardInteractiveAuth,
@@ -56,7 +56,7 @@ pub use models::{PodMode, USERNAME_PLACEHOLDER, WarmPool};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax, Warning};
 pub use reference_doc::markdown as reference_markdown;
 pub use security::{
-    CommandRule, Forwarding, ForwardingMode, ListRule, Security, SecurityMode, SwitchRule,
+    CommandRule, Forwarding, ForwardingKind, ForwardingMode, ListRule, Security, SecurityMode, SwitchRule,
     whole as whole_command,
 };
 pub use servers::{Health, Metrics};

@@ -10,12 +10,15 @@
 //! by a section without effect whose values are all zero; in it, zero values count as unset, as they do for ContainerSSH.
 //!
 //! # Policies
-//! Nothing here reaches `audit` or `session`. Subsystems can be taken away and changed, but where an audit policy is in
-//! force none can be added: policies may restrict them.
+//! Nothing here reaches `audit` or `session`. Where an audit policy is in force, an answer can take away and change what it
+//! left, and give back nothing that it took: no subsystem is added, and no forwarding or execution model that the policy
+//! does not allow. Nor can the connection be served elsewhere, where the policy's records and keys would be within reach:
+//! see `audit/allow.rs`. Such an answer is refused rather than trimmed, so that whoever runs the server learns of it.
 
 use serde_json::{Map, Value};
 
 use crate::Config;
+use crate::audit::exceeded;
 use crate::parse::{ConfigError, Problem, Syntax};
 
 /// What errors name as their source.
@@ -88,14 +91,8 @@ impl Config {
         // JSON always has a form as text.
         let text = base.to_string();
         let config = Config::parse(&text, SOURCE, Syntax::Json).map_err(ConfigError::without_lines)?;
-        if !self.audit.policy.hash.is_empty() {
-            let allowed = &self.kubernetes.pod.subsystems;
-            if let Some(name) =
-                config.kubernetes.pod.subsystems.keys().find(|name| !allowed.contains_key(*name))
-            {
-                let path = format!("kubernetes.pod.subsystems.{name}");
-                return Err(failed(&path, "is not among those that the gateway's audit policy leaves"));
-            }
+        if let Some((path, why)) = exceeded(self, &config) {
+            return Err(failed(&path, why));
         }
         Ok(config)
     }

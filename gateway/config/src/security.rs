@@ -40,6 +40,39 @@ keyword_enum! {
     }
 }
 
+keyword_enum! {
+    /// A kind of forwarding.
+    pub enum ForwardingKind {
+        /// `ssh -L` and `-D`
+        Direct = "direct",
+        /// `ssh -R`
+        Reverse = "reverse",
+        /// `ssh -L` to a Unix socket in the pod.
+        DirectSocket = "directSocket",
+        /// `ssh -R` from a Unix socket in the pod.
+        ReverseSocket = "reverseSocket",
+        /// `ssh -X`
+        X11 = "x11",
+        /// `ssh -A`
+        Agent = "agent",
+    }
+}
+
+impl ForwardingKind {
+    /// Its key in `security.forwarding`.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Direct => "forwardingMode",
+            Self::Reverse => "reverseForwardingMode",
+            Self::DirectSocket => "socketForwardingMode",
+            Self::ReverseSocket => "socketListenMode",
+            Self::X11 => "x11ForwardingMode",
+            Self::Agent => "agentForwardingMode",
+        }
+    }
+}
+
 /// `security`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -134,6 +167,34 @@ pub struct Forwarding {
     /// `ssh -A`. Not in ContainerSSH, which has no agent forwarding.
     #[serde(skip_serializing_if = "ForwardingMode::is_default")]
     pub agent_forwarding_mode: ForwardingMode,
+}
+
+impl Forwarding {
+    /// Whether a kind is allowed.
+    #[must_use]
+    pub fn allows(&self, kind: ForwardingKind) -> bool {
+        let mode = match kind {
+            ForwardingKind::Direct => self.forwarding_mode,
+            ForwardingKind::Reverse => self.reverse_forwarding_mode,
+            ForwardingKind::DirectSocket => self.socket_forwarding_mode,
+            ForwardingKind::ReverseSocket => self.socket_listen_mode,
+            ForwardingKind::X11 => self.x11_forwarding_mode,
+            ForwardingKind::Agent => self.agent_forwarding_mode,
+        };
+        mode == ForwardingMode::Enable
+    }
+
+    /// Allows a kind, or forbids it.
+    pub fn set(&mut self, kind: ForwardingKind, mode: ForwardingMode) {
+        *match kind {
+            ForwardingKind::Direct => &mut self.forwarding_mode,
+            ForwardingKind::Reverse => &mut self.reverse_forwarding_mode,
+            ForwardingKind::DirectSocket => &mut self.socket_forwarding_mode,
+            ForwardingKind::ReverseSocket => &mut self.socket_listen_mode,
+            ForwardingKind::X11 => &mut self.x11_forwarding_mode,
+            ForwardingKind::Agent => &mut self.agent_forwarding_mode,
+        } = mode;
+    }
 }
 
 impl ForwardingMode {

@@ -8,7 +8,8 @@
     reason = "a test stops at the first surprise"
 )]
 
-use containerssh_config::{Config, Syntax};
+use containerssh_config::{Config, ForwardingKind, PodMode, PolicyAllow, Syntax};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn base() -> Config {
@@ -123,4 +124,138 @@ fn recording_and_limits_of_sessions_stay_whatever_is_said() {
     assert!(fewer.kubernetes.pod.subsystems.is_empty());
     assert_eq!(fewer.audit, config.audit);
     assert_eq!(fewer.session, config.session);
+}
+
+/// A gateway under a policy that allows little, as the operator writes its file.
+fn under_policy() -> Config {
+    let mut config = base();
+    config.audit.policy.hash = "abc".into();
+    config.audit.policy.allow = PolicyAllow {
+        forwarding: Some(vec![ForwardingKind::Direct]),
+        subsystems: Some(vec!["sftp".into()]),
+        modes: Some(vec![PodMode::Connection, PodMode::Session]),
+    };
+    config
+}
+
+#[test]
+fn what_a_policy_took_is_not_given_back() {
+    let config = under_policy();
+    for (answer, words) in [
+        (
+            json!({"security": {"forwarding": {"x11ForwardingMode": "enable"}}}),
+            "forwarding.x11ForwardingMode",
+        ),
+        (json!({"security": {"forwarding": {"agentForwardingMode": "enable"}}}), "agentForwardingMode"),
+        (json!({"kubernetes": {"pod": {"subsystems": {"netconf": "/bin/netconf"}}}}), "subsystems.netconf"),
+        (
+            json!({"kubernetes": {"pod": {"mode": "persistent", "metadata": {"name": "dev-{username}"}}}}),
+            "kubernetes.pod.mode",
+        ),
+        (json!({"backend": "local"}), "backend"),
+        (
+            json!({"kubernetes": {"connection": {"host": "https://elsewhere.example", "bearerTokenFile": "/etc/x"}}}),
+            "kubernetes.connection",
+        ),
+        (json!({"kubernetes": {"pod": {"metadata": {"namespace": "other"}}}}), "pod.metadata.namespace"),
+    ] {
+        let error = refused(&config, &answer);
+        assert!(error.contains(words) && error.contains("audit policy"), "{answer}: {error}");
+        base().overlaid(&answer).unwrap_or_else(|error| panic!("without a policy: {answer}: {error}"));
+    }
+}
+
+#[test]
+fn what_a_policy_leaves_can_be_set_for_a_connection() {
+    let config = under_policy()
+        .overlaid(&json!({
+            "security": {"forwarding": {"forwardingMode": "enable"}, "shell": {"mode": "disable"}},
+            "kubernetes": {"pod": {"mode": "session", "subsystems": {"sftp": "/opt/sftp"}}},
+        }))
+        .unwrap();
+    assert!(config.security.forwarding.allows(ForwardingKind::Direct));
+    assert_eq!(config.kubernetes.pod.mode, PodMode::Session);
+    assert_eq!(config.kubernetes.pod.subsystems["sftp"], "/opt/sftp");
+}
+
+#[test]
+fn an_execution_model_that_is_not_allowed_serves_nobody_whatever_the_server_allows_its_users() {
+    let mut config = under_policy();
+    config.audit.policy.allow.modes = Some(vec![PodMode::Session]);
+    for answer in [json!({}), json!({"security": {"shell": {"mode": "enable"}}})] {
+        assert!(refused(&config, &answer).contains("kubernetes.pod.mode"), "{answer}");
+    }
+}
+
+/// A part of what a file may say, and of what it must not.
+fn part() -> impl Strategy<Value = Value> {
+    let switch = prop_oneof![Just("enable"), Just("disable")];
+    let kind = proptest::sample::select(ForwardingKind::ALL);
+    prop_oneof![
+        4 => (kind, switch.clone()).prop_map(|(kind, mode)| json!({"security": {"forwarding": {kind.key(): mode}}})),
+        2 => proptest::sample::select(vec!["sftp", "netconf"])
+            .prop_map(|name| json!({"kubernetes": {"pod": {"subsystems": {name: "/bin/x"}}}})),
+        1 => Just(json!({"kubernetes": {"pod": {"subsystems": {}}}})),
+        2 => proptest::sample::select(vec!["connection", "session", "persistent"])
+            .prop_map(|mode| json!({"kubernetes": {"pod": {"mode": mode}}})),
+        1 => Just(json!({"kubernetes": {"pod": {"metadata": {"name": "dev-{username}"}}}})),
+        1 => proptest::sample::select(vec!["default", "other"])
+            .prop_map(|name| json!({"kubernetes": {"pod": {"metadata": {"namespace": name}}}})),
+        2 => switch.prop_map(|mode| json!({"security": {"defaultMode": mode, "shell": {"mode": mode}}})),
+        1 => proptest::sample::select(vec!["kubernetes", "local"]).prop_map(|name| json!({"backend": name})),
+        1 => Just(json!({"kubernetes": {"connection": {"host": "h", "bearerTokenFile": "/t"}}})),
+        1 => Just(json!({"audit": {"enable": false, "policy": {"allow": {}}}})),
+        1 => Just(json!({"session": {"maxDuration": "0s"}})),
+    ]
+}
+
+/// Lays one part of an answer over the others.
+fn lay(answer: &mut Value, part: Value) {
+    match (answer, part) {
+        (Value::Object(answer), Value::Object(part)) => {
+            for (key, value) in part {
+                lay(answer.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (answer, part) => *answer = part,
+    }
+}
+
+fn some<T: Clone + std::fmt::Debug + 'static>(of: Vec<T>) -> impl Strategy<Value = Option<Vec<T>>> {
+    let most = of.len();
+    proptest::option::of(proptest::sample::subsequence(of, 0..=most))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever a server answers: what comes of it obeys the policy, or nothing comes of it.
+    #[test]
+    fn no_answer_gives_more_than_a_policy_allows(
+        parts in proptest::collection::vec(part(), 0..5),
+        forwarding in some(ForwardingKind::ALL.to_vec()),
+        subsystems in some(vec!["sftp".to_owned(), "netconf".to_owned()]),
+        modes in some(PodMode::ALL.to_vec()),
+    ) {
+        let mut gateway = under_policy();
+        gateway.audit.policy.allow = PolicyAllow { forwarding, subsystems, modes };
+        let mut answer = json!({});
+        parts.into_iter().for_each(|part| lay(&mut answer, part));
+        let Ok(own) = gateway.overlaid(&answer) else { return Ok(()) };
+        let allow = &gateway.audit.policy.allow;
+        for kind in ForwardingKind::ALL {
+            let allowed = allow.forwarding.as_ref().is_none_or(|allowed| allowed.contains(kind));
+            prop_assert!(allowed || !own.security.forwarding.allows(*kind), "{kind} by {answer}");
+        }
+        for name in own.kubernetes.pod.subsystems.keys() {
+            prop_assert!(gateway.kubernetes.pod.subsystems.contains_key(name), "{name} by {answer}");
+            prop_assert!(allow.subsystems.as_ref().is_none_or(|allowed| allowed.contains(name)));
+        }
+        prop_assert!(allow.modes.as_ref().is_none_or(|modes| modes.contains(&own.kubernetes.pod.mode)));
+        prop_assert_eq!(&own.audit, &gateway.audit);
+        prop_assert_eq!(&own.session, &gateway.session);
+        prop_assert_eq!(&own.backend, &gateway.backend);
+        prop_assert_eq!(&own.kubernetes.connection, &gateway.kubernetes.connection);
+        prop_assert_eq!((&own.auth, &own.ssh, &own.drain), (&gateway.auth, &gateway.ssh, &gateway.drain));
+    }
 }

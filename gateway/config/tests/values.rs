@@ -174,6 +174,20 @@ fn explicit_zeros_and_empties_are_what_they_say() {
 }
 
 #[test]
+fn an_authority_alone_is_a_way_to_log_in() {
+    let with = |methods: &str| {
+        let text = format!(
+            "auth: {{{methods}publicKey: {{certificates: {{authorities: [/etc/ca.pub]}}}}}}\n\
+             kubernetes: {{pod: {{spec: {{containers: [{{name: c, image: i}}]}}}}}}\n"
+        );
+        Config::parse(&text, "c.yaml", Syntax::Yaml)
+    };
+    assert!(with("").unwrap().auth.has_method());
+    with("authenticationMethods: [publickey], ").unwrap();
+    assert!(with("authenticationMethods: [password], ").unwrap_err().to_string().contains("not configured"));
+}
+
+#[test]
 fn an_absent_value_is_the_default() {
     let config = with("ssh:\nlog: ~\naudit:\n  s3: null\ndrain:\n  timeout:\n");
     assert_eq!(config, with(""));

@@ -151,6 +151,63 @@ fn what_has_none_is_named_and_what_is_a_file_says_where_to_put_it() {
     );
 }
 
+/// Every way to log in, and the configuration server.
+const LOGINS: &str = r#"
+auth:
+  publicKey:
+    certificates:
+      authorities: [/etc/containerssh/user-ca.pub, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6vSqCZE2CmfN1cIktvGcA9gYbCSEBSSOobNKb5YJ9X"]
+      principalsFile: /etc/principals/%u
+    revokedKeys: [/etc/containerssh/revoked.krl]
+  keyboardInteractive:
+    method: oauth2
+    oauth2:
+      clientId: ssh
+      clientSecret: hush
+      authTimeout: 3m
+      qrCodeClients: [SSH-2.0-OpenSSH]
+      deviceFlowClients: [SSH-2.0-PuTTY]
+      oidc: {url: "https://idp.example", deviceFlow: true, authorizationCodeFlow: true, redirectURI: "https://login.example/", usernameField: email, extraScopes: [email], timeout: 4s}
+  authz: {method: webhook, webhook: {url: "https://authz.example", cacert: /etc/authz-ca.pem}}
+  authenticationMethods: ["publickey,keyboard-interactive"]
+configserver: {url: "https://config.example/x", timeout: 9s, cacert: /etc/config-ca.pem, cert: /etc/client.crt, key: /etc/client.key}
+"#;
+
+#[test]
+fn ways_to_log_in_and_the_configuration_server_have_counterparts() {
+    let made = converted(LOGINS);
+    let gateway = of(&made.objects, "SSHGateway")[0];
+    fits("SSHGateway.spec", &gateway["spec"], &schema("SSHGateway")["properties"]["spec"]);
+    let authentication = &gateway["spec"]["authentication"];
+    let keys = &authentication["publicKey"];
+    assert_eq!(keys["certificateAuthorities"]["secretRef"]["name"], "dev-user-ca");
+    assert_eq!(keys["revokedKeysFrom"], json!([{"secretRef": {"name": "dev-revoked", "key": "list-0"}}]));
+    let oidc = &authentication["keyboardInteractive"]["oidc"];
+    assert_eq!((&oidc["issuer"], &oidc["timeout"]), (&json!("https://idp.example"), &json!("3m")));
+    assert_eq!(oidc["flows"], json!(["Device", "AuthorizationCode"]));
+    assert_eq!(authentication["authorization"]["webhook"]["url"], "https://authz.example");
+    assert_eq!(authentication["require"], json!([["publicKey", "keyboardInteractive"]]));
+    let server = &gateway["spec"]["configServer"];
+    assert_eq!((&server["url"], &server["timeout"]), (&json!("https://config.example/x"), &json!("9s")));
+    assert_eq!(server["clientCertificateSecretRef"]["name"], "dev-configserver-client");
+    let secrets = of(&made.objects, "Secret");
+    let data = |name: &str| &secrets.iter().find(|s| s["metadata"]["name"] == name).unwrap()["stringData"];
+    assert_eq!(data("dev-oidc-client")["clientSecret"], "hush");
+    assert!(data("dev-user-ca")["ca-1.pub"].as_str().unwrap().starts_with("ssh-ed25519"));
+    for expected in [
+        "put /etc/containerssh/user-ca.pub into Secret dev-user-ca of namespace team-a as ca-0.pub",
+        "make Secret dev-principals in namespace team-a with a data key for each user",
+        "put /etc/containerssh/revoked.krl into Secret dev-revoked of namespace team-a as list-0",
+        "put /etc/authz-ca.pem into Secret dev-authz-ca",
+        "put /etc/client.key into Secret dev-configserver-client",
+        "lead https://login.example/ to port 80 of Service dev-redirect in namespace team-a",
+        "auth.keyboardInteractive.oauth2.oidc.timeout has no counterpart",
+    ] {
+        assert!(made.notes.iter().any(|note| note.starts_with(expected)), "{expected}: {:#?}", made.notes);
+    }
+    assert_eq!(made.notes.len(), 9, "{:#?}", made.notes);
+}
+
 #[test]
 fn the_least_configuration_becomes_the_least_gateway() {
     let made = converted("auth: {publicKey: {authorizedKeys: {paths: [/keys/%u]}}}\n");

@@ -105,6 +105,7 @@ async fn keep(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) -> Re
         generation: look.generation,
         owner,
         findings: &look.findings,
+        missing: look.missing.as_deref(),
         audit: look.resolved.as_ref().map(|resolved| (resolved.status(), resolved.conflicts())),
         replicas: look.replicas,
         pods: &pods,
@@ -129,6 +130,7 @@ async fn look_at(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) ->
         Some(Err(PlanError::Render(error))) => return Err(error),
         None => None,
     };
+    let missing = plan.as_ref().and_then(|plan| plan.missing.clone());
     let mut replicas = None;
     match &plan {
         Some(plan) => {
@@ -153,6 +155,7 @@ async fn look_at(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner) ->
         uid: owner.uid.clone(),
         generation: gateway.metadata.generation,
         findings,
+        missing,
         resolved,
         replicas,
         address: context.observations.address(&context.client, &context.applier, owner).await?,
@@ -239,6 +242,10 @@ async fn apply(context: &Context, plan: &Plan, owner: &Owner) -> Result<(), Erro
                 }
                 // What is under way is finished, or what it would have made might be missing for ever.
                 Err(error) => {
+                    // A kind that was removed: the next try does without, and says so.
+                    if child.kind.is_optional() && error.is_unknown_kind() {
+                        context.served.set(child.kind, false);
+                    }
                     failed.get_or_insert(error);
                 }
             }

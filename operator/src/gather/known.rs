@@ -10,7 +10,7 @@ use std::{
     sync::Mutex,
 };
 
-use crate::{backoff::lock, index::Target, plan::hostkeys::HostKeys};
+use crate::{backoff::lock, index::Target, plan::hostkeys::Stored};
 
 /// Bounded by the objects that exist: one that is deleted is forgotten.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Known(Mutex<Inner>);
 struct Inner {
     epoch: u64,
     existing: HashSet<Target>,
-    host_keys: HashMap<Target, HostKeys>,
+    host_keys: HashMap<Target, Stored>,
 }
 
 /// When a read began.
@@ -36,7 +36,7 @@ impl Known {
         lock(&self.0).existing.contains(target)
     }
 
-    pub fn host_keys(&self, target: &Target) -> Option<HostKeys> {
+    pub fn host_keys(&self, target: &Target) -> Option<Stored> {
         lock(&self.0).host_keys.get(target).cloned()
     }
 
@@ -47,7 +47,7 @@ impl Known {
         }
     }
 
-    pub fn keep_host_keys(&self, since: Epoch, target: Target, keys: HostKeys) {
+    pub fn keep_host_keys(&self, since: Epoch, target: Target, keys: Stored) {
         let mut inner = lock(&self.0);
         if inner.epoch == since.0 {
             inner.host_keys.insert(target, keys);

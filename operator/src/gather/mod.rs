@@ -5,12 +5,14 @@ pub mod audit;
 pub mod audit_keys;
 pub mod guests;
 pub mod hostkeys;
+pub mod keys;
 pub mod known;
 pub mod observed;
 pub mod pod_check;
 pub mod pods;
 pub mod policy;
 pub mod refs;
+pub mod servers;
 
 use std::sync::Arc;
 
@@ -71,15 +73,9 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
     let (resolved, audit) = audit_of(context, gateway, owner, &mut findings).await?;
     findings.extend(resolved.as_ref().and_then(|resolved| mode_allowed(gateway, resolved)));
 
-    findings.extend(refs::authorized_keys(&context.reader, gateway, owner).await?);
-    let authentication = &gateway.spec.authentication;
-    let password = authentication.password.as_ref().map(|password| &password.webhook);
-    let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
-    let (namespace, reader) = (owner.namespace(), &context.reader);
-    let path = "authentication.password.webhook";
-    let password = refs::webhook(reader, password, path, namespace, &mut findings).await?;
-    let path = "authentication.publicKey.webhook";
-    let public_key = refs::webhook(reader, public_key, path, namespace, &mut findings).await?;
+    let (spec, namespace, reader) = (&gateway.spec, owner.namespace(), &context.reader);
+    let authorities = keys::gather(reader, spec, namespace, &mut findings).await?;
+    let servers = servers::gather(reader, spec, namespace, &mut findings).await?;
 
     let found = hostkeys::host_keys(&context.client, reader, &context.metrics, gateway, owner).await?;
     let host_keys = match found {
@@ -100,8 +96,9 @@ pub async fn gather(context: &Context, gateway: &Arc<SSHGateway>, owner: &Owner)
             volumes,
             audit: audit.clone(),
             host_keys: host_keys.clone(),
-            password,
-            public_key,
+            authorities,
+            servers,
+            served: context.served.kinds(),
         }),
         _ => None,
     };

@@ -11,9 +11,11 @@ use kube::api::ObjectMeta;
 
 mod algorithms;
 mod audit;
+mod auth;
 mod security;
 
-use super::{Audit, Inputs, PORT_HEALTH, PORT_METRICS, PORT_SSH, WebhookFiles, hostkeys, workload::theirs};
+use super::{Audit, Inputs, PORT_HEALTH, PORT_METRICS, PORT_SSH, hostkeys, workload::theirs};
+pub use auth::{PRINCIPALS_DIRECTORY, authorized_keys_directory, revoked_keys_directory};
 
 /// Where the pods see the configuration's Secret.
 pub const DIRECTORY: &str = "/etc/containerssh/config";
@@ -25,19 +27,9 @@ pub const SPOOL_DIRECTORY: &str = "/var/lib/containerssh/spool";
 /// user of a Monday morning. The apiserver's own fairness protects it.
 const API_REQUESTS_PER_SECOND: f64 = 200.0;
 const API_BURST: u32 = 400;
-/// A decision may be asked for again when the server does not answer, within the time it may take as a whole.
-const WEBHOOK_TRIES: u32 = 3;
-/// Asking again sooner than that would hit a slow server with more work.
-const WEBHOOK_LEAST: Duration = Duration::from_secs(2);
-
 /// Name of the Secret with the rendered configuration.
 pub fn secret_name(gateway: &str) -> String {
     format!("{gateway}-config")
-}
-
-/// Where the pods see the `number`th source of authorized keys.
-pub fn authorized_keys_directory(number: usize) -> String {
-    format!("/etc/containerssh/authorized-keys/{number}")
 }
 
 /// The configuration; valid as far as its parts are, so check it with `validate()`.
@@ -45,7 +37,8 @@ pub fn render(inputs: &Inputs) -> file::Config {
     let spec = inputs.spec();
     let mut config = file::Config {
         ssh: ssh(inputs),
-        auth: auth(spec, &inputs.password, &inputs.public_key),
+        auth: auth::section(inputs),
+        configserver: auth::config_server(inputs),
         kubernetes: kubernetes(inputs),
         security: spec.security.as_ref().map(security::section).unwrap_or_default(),
         log: log(spec),
@@ -65,6 +58,11 @@ pub fn render(inputs: &Inputs) -> file::Config {
     };
     impose(&mut config, &inputs.audit);
     config
+}
+
+/// What is wrong with a spec that the configuration could not show: it would only leave it out.
+pub fn untranslatable(spec: &SSHGatewaySpec) -> Option<String> {
+    auth::wrong_methods(spec)
 }
 
 /// Makes `config` obey the audit. Separate from [`render`], because it must also work on the last good
@@ -150,37 +148,6 @@ fn penalties(wanted: &api::Penalties) -> file::Penalties {
         max: or(wanted.max, default.max),
         // The API server has checked them; one that is none after all exempts nobody.
         exempt: wanted.exempt.iter().filter_map(|network| network.parse().ok()).collect(),
-    }
-}
-
-fn auth(spec: &SSHGatewaySpec, password: &WebhookFiles, public_key: &WebhookFiles) -> file::Auth {
-    let mut auth = file::Auth::default();
-    if let Some(wanted) = &spec.authentication.password {
-        auth.password.method = file::AuthMethod::Webhook;
-        auth.password.webhook = webhook(&wanted.webhook, password);
-    }
-    if let Some(wanted) = &spec.authentication.public_key {
-        if let Some(wanted) = &wanted.webhook {
-            auth.public_key.method = file::AuthMethod::Webhook;
-            auth.public_key.webhook = webhook(wanted, public_key);
-        }
-        auth.public_key.authorized_keys.paths = (0..wanted.authorized_keys_from.len())
-            .map(|number| format!("{}/%u", authorized_keys_directory(number)))
-            .collect();
-    }
-    auth
-}
-
-fn webhook(wanted: &api::Webhook, files: &WebhookFiles) -> file::Webhook {
-    let whole = wanted.timeout.map_or(defaults::WEBHOOK_TIMEOUT, Duration::from);
-    file::Webhook {
-        url: wanted.url.clone(),
-        timeout: (whole / WEBHOOK_TRIES).max(WEBHOOK_LEAST).min(whole),
-        auth_timeout: whole,
-        cacert: files.ca.as_deref().map(file::PemOrFile::new),
-        cert: files.certificate.as_deref().map(file::PemOrFile::new),
-        key: files.key.as_deref().map(file::PemOrFile::new),
-        ..file::Webhook::default()
     }
 }
 

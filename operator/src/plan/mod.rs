@@ -5,6 +5,7 @@ pub mod config;
 pub mod disruption;
 pub mod hostkeys;
 pub mod network;
+pub mod optional;
 pub mod rbac;
 pub mod service;
 pub mod workload;
@@ -12,18 +13,18 @@ pub mod workload;
 use std::{collections::BTreeMap, sync::Arc};
 
 use containerssh_config::Secret as Hidden;
-use containerssh_crds::{EffectiveAudit, SSHGateway, SSHGatewaySpec, conditions::Reason};
+use containerssh_crds::{EffectiveAudit, OidcFlow, SSHGateway, SSHGatewaySpec, conditions::Reason};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{PodSpec, Secret, Volume},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Resource, api::ObjectMeta};
+use kube::api::ObjectMeta;
 
 use crate::{
     children::{Child, ChildKind, Owner},
     error::Error,
     finding::{Finding, Subject},
+    served::Kinds,
 };
 use hostkeys::HostKeys;
 
@@ -31,6 +32,8 @@ use hostkeys::HostKeys;
 pub const PORT_SSH: u16 = 2222;
 pub const PORT_METRICS: u16 = 9100;
 pub const PORT_HEALTH: u16 = crate::gather::pods::HEALTH_PORT;
+/// Where a login by the authorization code flow ends, if it is on.
+pub const PORT_REDIRECT: u16 = 8080;
 pub const PORT_NAME_SSH: &str = "ssh";
 pub const PORT_NAME_METRICS: &str = "metrics";
 pub const PORT_NAME_HEALTH: &str = "health";
@@ -52,8 +55,23 @@ pub struct Inputs {
     pub volumes: Vec<Volume>,
     pub audit: Audit,
     pub host_keys: HostKeys,
-    pub password: WebhookFiles,
-    pub public_key: WebhookFiles,
+    /// Public keys that may sign users' certificates.
+    pub authorities: Vec<String>,
+    pub servers: ServerFiles,
+    /// Optional kinds that the cluster has.
+    pub served: Kinds,
+}
+
+/// What the references of the servers led to that a gateway asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerFiles {
+    pub password: TlsFiles,
+    pub public_key: TlsFiles,
+    pub authorization: TlsFiles,
+    pub provider: TlsFiles,
+    pub config_server: TlsFiles,
+    /// The secret of the client at the identity provider.
+    pub client_secret: Option<Hidden>,
 }
 
 /// The audit that applies.
@@ -94,17 +112,17 @@ pub struct S3Keys {
     pub secret_key: Hidden,
 }
 
-/// PEM texts that a webhook's references led to.
+/// PEM texts that a server's references led to.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct WebhookFiles {
+pub struct TlsFiles {
     pub ca: Option<String>,
     pub certificate: Option<String>,
     pub key: Option<String>,
 }
 
-impl std::fmt::Debug for WebhookFiles {
+impl std::fmt::Debug for TlsFiles {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhookFiles")
+        f.debug_struct("TlsFiles")
             .field("ca", &self.ca.is_some())
             .field("certificate", &self.certificate.is_some())
             .field("key", &self.key.as_ref().map(|_| "***"))
@@ -117,6 +135,12 @@ impl Inputs {
         &self.gateway.spec
     }
 
+    /// Whether browsers come back to this gateway from an identity provider.
+    pub fn has_redirect(&self) -> bool {
+        let interactive = self.spec().authentication.keyboard_interactive.as_ref();
+        interactive.is_some_and(|interactive| interactive.oidc.has_flow(OidcFlow::AuthorizationCode))
+    }
+
     /// Where the users' pods run.
     pub fn pods_namespace(&self) -> &str {
         pods_namespace(&self.gateway, &self.owner)
@@ -127,20 +151,29 @@ impl Inputs {
         let authentication = &self.spec().authentication;
         let password = authentication.password.as_ref().map(|password| &password.webhook);
         let public_key = authentication.public_key.as_ref().and_then(|key| key.webhook.as_ref());
-        let webhooks = [password, public_key].into_iter().flatten().map(|webhook| webhook.url.clone());
+        let authorization = authentication.authorization.as_ref().map(|wanted| &wanted.webhook);
+        let webhooks = [password, public_key, authorization].into_iter().flatten();
+        let provider = authentication.keyboard_interactive.as_ref().map(|wanted| wanted.oidc.issuer.clone());
+        let config_server = self.spec().config_server.as_ref().map(|server| server.url.clone());
+        let servers = webhooks.map(|webhook| webhook.url.clone()).chain(provider).chain(config_server);
         let effective = &self.audit.effective;
         let storage = effective.storage.as_ref().and_then(|storage| storage.s3.endpoint.clone());
         let events = effective.events.iter().filter_map(|events| {
             let webhook = events.target.webhook.as_ref().map(|webhook| webhook.url.clone());
             webhook.or_else(|| Some(format!("syslog://{}", events.target.syslog.as_ref()?.address)))
         });
-        webhooks.chain(storage).chain(events)
+        servers.chain(storage).chain(events)
+    }
+
+    /// What the team wants of the Service.
+    fn service(&self) -> containerssh_crds::Service {
+        self.spec().service.clone().unwrap_or_default()
     }
 
     /// Metadata of a child in the gateway's namespace: the garbage collector deletes it with the gateway.
     fn meta(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
-            owner_references: Some(vec![self.owner_reference()]),
+            owner_references: Some(vec![self.owner.reference()]),
             ..self.labelled(self.owner.namespace(), name)
         }
     }
@@ -158,17 +191,6 @@ impl Inputs {
             ..ObjectMeta::default()
         }
     }
-
-    fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: SSHGateway::api_version(&()).into_owned(),
-            kind: SSHGateway::kind(&()).into_owned(),
-            name: self.owner.name.name.clone(),
-            uid: self.owner.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
-    }
 }
 
 /// Where the users' pods of a gateway run.
@@ -182,6 +204,8 @@ pub struct Plan {
     pub children: Vec<Child>,
     /// Kind of the workload.
     pub workload: ChildKind,
+    /// What the gateway asks for of kinds that the cluster may lack: None = nothing, else what it lacks.
+    pub missing: Option<Vec<String>>,
 }
 
 /// Why there is no plan.
@@ -196,6 +220,9 @@ pub enum PlanError {
 
 /// Turns inputs into objects.
 pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
+    if let Some(problem) = config::untranslatable(inputs.spec()) {
+        return Err(PlanError::Finding(Finding::new(Subject::Accepted, Reason::Invalid, problem)));
+    }
     let config = config::render(inputs);
     config.validate().map_err(|error| {
         // Every value came through the schema, so what is left is a combination that no single field shows.
@@ -216,11 +243,15 @@ pub fn plan(inputs: &Inputs) -> Result<Plan, PlanError> {
         children.push(Child::new(ChildKind::NetworkPolicy, &policy)?);
     }
     children.push(Child::new(ChildKind::Service, &service::service(inputs))?);
+    if let Some(redirect) = service::redirect(inputs) {
+        children.push(Child::new(ChildKind::Service, &redirect)?);
+    }
     if let Some(budget) = disruption::disruption_budget(inputs) {
         children.push(Child::new(ChildKind::PodDisruptionBudget, &budget)?);
     }
+    children.extend(optional::children(inputs)?);
     children.push(workload_child);
-    Ok(Plan { children, workload })
+    Ok(Plan { children, workload, missing: optional::missing(inputs) })
 }
 
 /// The rendered configuration, in a Secret because it holds credentials. Its name never changes: the gateway

@@ -18,7 +18,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{Inputs, PORT_NAME_HEALTH, PORT_NAME_METRICS, PORT_NAME_SSH};
+use super::{Inputs, PORT_NAME_HEALTH, PORT_NAME_METRICS, PORT_NAME_SSH, PORT_REDIRECT};
 
 /// The apiserver as a Service, and as kubeadm and most clouds really serve it: policies see the address behind.
 const API_SERVER: [u16; 2] = [443, 6443];
@@ -30,7 +30,7 @@ pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
         return None;
     }
     let sources = wanted.map(|wanted| wanted.sources.as_slice()).unwrap_or_default();
-    let ingress = vec![
+    let mut ingress = vec![
         NetworkPolicyIngressRule {
             ports: Some(vec![named(PORT_NAME_SSH)]),
             from: (!sources.is_empty()).then(|| sources.iter().map(|cidr| network(cidr)).collect()),
@@ -51,6 +51,11 @@ pub fn network_policy(inputs: &Inputs) -> Option<NetworkPolicy> {
             })]),
         },
     ];
+    if inputs.has_redirect() {
+        // A page for everybody's browser, by way of an ingress that may run on the nodes' own network.
+        let port = number("TCP", PORT_REDIRECT);
+        ingress.push(NetworkPolicyIngressRule { ports: Some(vec![port]), from: None });
+    }
     let mut out: BTreeSet<u16> = API_SERVER.into();
     out.extend(inputs.addresses_called().filter_map(|address| port_of(&address)));
     let mut egress = vec![

@@ -11,10 +11,12 @@ use crate::{
     children::Owner,
     gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
-    plan::{Audit, AuditKeys, Inputs, WebhookFiles, config, hostkeys::HostKeys, plan},
+    plan::{Audit, AuditKeys, Inputs, ServerFiles, config, hostkeys::HostKeys, plan},
+    served::Kinds,
     status::now,
 };
 
+const AUTHORITY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6vSqCZE2CmfN1cIktvGcA9gYbCSEBSSOobNKb5YJ9X";
 const FULL: &str = include_str!("../../../crds/tests/objects/policy-full.yaml");
 
 /// Any JSON that a newer release, a broken client or an edited etcd may hold.
@@ -215,8 +217,9 @@ fn inputs_of(gateway: SSHGateway, policy: GuardedPolicy) -> Option<Inputs> {
         volumes: pod_check::known_volumes(&gateway).ok()?,
         audit,
         host_keys: HostKeys { secret: "k".into(), files: vec!["k".into()], fingerprints: vec!["f".into()] },
-        password: WebhookFiles::default(),
-        public_key: WebhookFiles::default(),
+        authorities: vec![AUTHORITY.to_owned()],
+        servers: ServerFiles::default(),
+        served: Kinds { service_monitor: true, tcp_route: true },
         gateway: Arc::new(gateway),
     })
 }

@@ -1,4 +1,4 @@
-//! The Service that users connect to.
+//! The Service that users connect to, and the one that their browsers come back to from an identity provider.
 
 use k8s_openapi::{
     api::core::v1::{Service, ServicePort, ServiceSpec},
@@ -7,11 +7,14 @@ use k8s_openapi::{
 
 use containerssh_crds::{ExternalTrafficPolicy, ServiceType, defaults};
 
-use super::{Inputs, PORT_NAME_SSH};
+use super::{Inputs, PORT_NAME_SSH, PORT_REDIRECT};
+
+/// Port of the Service for browsers. The page is served without TLS, for an ingress that has it.
+const REDIRECT_PORT: i32 = 80;
 
 /// The Service, named like the gateway: its DNS name is what users type.
 pub fn service(inputs: &Inputs) -> Service {
-    let wanted = inputs.spec().service.clone().unwrap_or_default();
+    let wanted = inputs.service();
     let type_ = wanted.type_.unwrap_or_default();
     let mut metadata = inputs.meta(&inputs.owner.name.name);
     if !wanted.annotations.is_empty() {
@@ -51,4 +54,26 @@ pub fn service(inputs: &Inputs) -> Service {
         }),
         status: None,
     }
+}
+
+/// The Service that an ingress leads browsers to where a login by the authorization code flow ends. Any pod will do: the
+/// page only shows what the provider has put into its address.
+pub fn redirect(inputs: &Inputs) -> Option<Service> {
+    inputs.has_redirect().then(|| Service {
+        metadata: inputs.meta(&format!("{}-redirect", inputs.owner.name.name)),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            selector: Some(inputs.owner.selector_labels()),
+            ports: Some(vec![ServicePort {
+                name: Some("http".to_owned()),
+                port: REDIRECT_PORT,
+                protocol: Some("TCP".to_owned()),
+                app_protocol: Some("http".to_owned()),
+                target_port: Some(IntOrString::Int(i32::from(PORT_REDIRECT))),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    })
 }

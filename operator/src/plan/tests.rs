@@ -10,9 +10,10 @@ use crate::{
     gather::{audit, audit::GuardedPolicy, pod_check},
     index::Name,
     plan::{
-        AuditKeys, Inputs, Plan, PlanError, S3Keys, TargetKeys, WebhookFiles, config, hostkeys::HostKeys,
-        plan,
+        AuditKeys, Inputs, Plan, PlanError, S3Keys, ServerFiles, TargetKeys, TlsFiles, config,
+        hostkeys::HostKeys, plan,
     },
+    served::Kinds,
     status::now,
 };
 use containerssh_crds::{AuditFormat, AuditPolicy, AuditTier, SSHGateway, merge};
@@ -56,8 +57,9 @@ fn inputs(spec: &str, policies: &[&str], keys: Option<AuditKeys>) -> Inputs {
             files: vec!["ssh_host_ecdsa_key".into(), "ssh_host_ed25519_key".into()],
             fingerprints: vec!["SHA256:one".into(), "SHA256:two".into()],
         },
-        password: WebhookFiles::default(),
-        public_key: WebhookFiles::default(),
+        authorities: Vec::new(),
+        servers: ServerFiles::default(),
+        served: Kinds { service_monitor: true, tcp_route: true },
         gateway: Arc::new(gateway),
     }
 }
@@ -76,7 +78,7 @@ replicas: 3
 image: registry.example.com/own-gateway@sha256:0000
 imagePullPolicy: Always
 resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}
-service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Local, annotations: {lb.example.com/internal: "true"}, nodePort: 30022, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24]}
+service: {type: LoadBalancer, port: 2200, externalTrafficPolicy: Local, annotations: {lb.example.com/internal: "true"}, nodePort: 30022, loadBalancerClass: example.com/lb, loadBalancerSourceRanges: [192.0.2.0/24], tcpRoute: {parentRefs: [{name: edge, namespace: network, sectionName: ssh}, {name: other, port: 2200}]}}
 ssh:
   banner: "Authorised use only.\n"
   hostKeysSecretRef: {name: own-keys}
@@ -92,6 +94,26 @@ authentication:
   publicKey:
     webhook: {url: "http://auth.internal/ssh"}
     authorizedKeysFrom: [{secretRef: {name: keys}}, {configMapRef: {name: more-keys}}]
+    certificateAuthorities: {configMapRef: {name: user-ca}, principalsFrom: {configMapRef: {name: principals}}}
+    revokedKeysFrom: [{secretRef: {name: revoked, key: revoked.krl}}, {configMapRef: {name: revoked, key: keys}}]
+  keyboardInteractive:
+    oidc:
+      issuer: https://idp.example.com:5554
+      clientID: ssh-gateway
+      clientSecretRef: {name: oidc}
+      flows: [AuthorizationCode, Device]
+      redirectURI: https://ssh-login.example.com/
+      usernameClaim: email
+      enforceUsername: true
+      extraScopes: [email, groups]
+      enforceScopes: [groups]
+      qrCodeClients: [SSH-2.0-OpenSSH]
+      deviceFlowClients: [SSH-2.0-PuTTY]
+      timeout: 90s
+      caConfigMapRef: {name: idp-ca}
+  authorization: {webhook: {url: "https://authz.example.com:8444/ssh", timeout: 6s, caSecretRef: {name: ca}, clientCertificateSecretRef: {name: client}}}
+  require: [[publicKey, keyboardInteractive], [password]]
+configServer: {url: "https://config.example.com:8445/ssh?team=a", timeout: 5s, transmitSensitiveMetadata: true, caSecretRef: {name: ca}, clientCertificateSecretRef: {name: client}}
 backend:
   kubernetes:
     namespace: team-a-shells
@@ -125,6 +147,7 @@ audit: {intercept: {stdout: Require}}
 spool: {size: 20Gi}
 drain: {timeout: 8h}
 log: {level: Debug, format: Text}
+metrics: {serviceMonitor: {labels: {release: prometheus, containerssh.io/gateway: forged}, interval: 15s}}
 template:
   metadata: {labels: {cost-centre: "42", app.kubernetes.io/name: forged}, annotations: {sidecar.example.com/inject: "false"}}
   nodeSelector: {pool: ssh}
@@ -141,6 +164,9 @@ template:
 networkPolicy: {enabled: true, sources: [192.0.2.0/24, "2001:db8::/32"]}
 podDisruptionBudget: {maxUnavailable: 2}
 "#;
+
+const AUTHORITY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6vSqCZE2CmfN1cIktvGcA9gYbCSEBSSOobNKb5YJ9X ca@example";
 
 const POLICY: &str = r#"
 apiVersion: containerssh.io/v1alpha1
@@ -292,8 +318,17 @@ fn everything_set() {
     let mut inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
     inputs.host_keys.secret = "own-keys".into();
     let pem = |label: &str| Some(format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n"));
-    inputs.password =
-        WebhookFiles { ca: pem("CERTIFICATE"), certificate: pem("CERTIFICATE"), key: pem("PRIVATE KEY") };
+    let files =
+        || TlsFiles { ca: pem("CERTIFICATE"), certificate: pem("CERTIFICATE"), key: pem("PRIVATE KEY") };
+    inputs.servers = ServerFiles {
+        password: files(),
+        authorization: files(),
+        provider: TlsFiles { ca: pem("CERTIFICATE"), ..TlsFiles::default() },
+        config_server: files(),
+        client_secret: Some(containerssh_config::Secret::new("secret-of-the-client")),
+        ..ServerFiles::default()
+    };
+    inputs.authorities = vec![AUTHORITY.to_owned()];
     insta::assert_snapshot!(render(&plan(&inputs).unwrap()));
 }
 
@@ -430,6 +465,7 @@ fn what_the_gateway_reloads_restarts_no_pod() {
         "ssh: {banner: hello, limits: {connections: 5}}\nlog: {level: Debug}\n",
         "ssh: {algorithms: {profile: NIST}, penalties: {}}\n",
         "security: {shell: {mode: Disable}, maxSessions: 1}\n",
+        "configServer: {url: \"https://config.example.com\"}\n",
         "service: {type: NodePort, nodePort: 30022}\npodDisruptionBudget: {enabled: false}\n",
         "networkPolicy: {enabled: true, sources: [192.0.2.0/24]}\nreplicas: 5\n",
     ] {
@@ -458,8 +494,11 @@ fn what_the_gateway_cannot_reload_does() {
 #[test]
 fn equal_inputs_give_equal_digests() {
     let digests = |plan: Plan| plan.children.iter().map(Child::digest).collect::<Vec<_>>();
-    let one = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
-    let two = digests(plan(&inputs(EVERYTHING, &[POLICY], Some(s3_keys()))).unwrap());
+    let everything = || {
+        let authorities = vec![AUTHORITY.to_owned()];
+        Inputs { authorities, ..inputs(EVERYTHING, &[POLICY], Some(s3_keys())) }
+    };
+    let (one, two) = (digests(plan(&everything()).unwrap()), digests(plan(&everything()).unwrap()));
     assert_eq!(one, two);
 }
 
@@ -519,6 +558,51 @@ fn a_configuration_that_the_gateway_would_refuse_is_a_finding() {
 }
 
 #[test]
+fn a_gateway_may_know_its_users_by_certificates_alone() {
+    let spec = SMALLEST.replace(
+        "authorizedKeysFrom: [{secretRef: {name: team-a-keys}}]",
+        "certificateAuthorities: {secretRef: {name: ca}}",
+    );
+    let mut inputs = inputs(&spec, &[], None);
+    assert!(plan(&inputs).is_err(), "without an authority nobody could log in");
+    inputs.authorities = vec![AUTHORITY.to_owned()];
+    plan(&inputs).unwrap();
+    let certificates = config::render(&inputs).auth.public_key.certificates;
+    assert_eq!((certificates.authorities, certificates.principals_file), (vec![AUTHORITY.to_owned()], None));
+}
+
+#[test]
+fn a_login_at_a_provider_is_by_the_device_flow_unless_the_gateway_says_otherwise() {
+    let provider = "{issuer: 'https://idp.example', clientID: ssh}";
+    let spec = SMALLEST
+        .replace("authentication:", &format!("authentication:\n  keyboardInteractive: {{oidc: {provider}}}"));
+    let inputs = inputs(&spec, &[], None);
+    let plan = plan(&inputs).unwrap();
+    let oidc = config::render(&inputs).auth.keyboard_interactive.oauth2.oidc;
+    assert_eq!((oidc.device_flow, oidc.authorization_code_flow), (true, false));
+    assert_eq!(oidc.username_field, "sub");
+    let services = plan.children.iter().filter(|child| child.kind == ChildKind::Service);
+    assert_eq!(services.count(), 1, "nothing comes back to the gateway");
+}
+
+#[test]
+fn lists_of_methods_that_got_past_the_api_server_are_refused_and_not_left_out() {
+    let cases = [("[]", "names"), ("[publicKey, publicKey]", "twice"), ("[password]", "not configured")];
+    for (list, says) in cases {
+        let spec = SMALLEST.replace("authentication:", &format!("authentication:\n  require: [{list}]"));
+        let error = plan(&inputs(&spec, &[], None)).unwrap_err().to_string();
+        assert!(error.contains("[0]") && (list == "[]" || error.contains(says)), "{list}: {error}");
+    }
+}
+
+#[test]
+fn a_source_of_revoked_keys_that_names_nothing_leads_to_no_file() {
+    let spec = SMALLEST.replace("publicKey:", "publicKey:\n    revokedKeysFrom: [{}]");
+    let revoked = config::render(&inputs(&spec, &[], None)).auth.public_key.revoked_keys;
+    assert_eq!(revoked, ["/etc/containerssh/revoked-keys/0/missing"], "which lets no key in");
+}
+
+#[test]
 fn the_grace_period_follows_the_drain() {
     let grace = |spec: &str| {
         template(&inputs(spec, &[], None))["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap()
@@ -558,9 +642,70 @@ fn what_a_policy_does_not_allow_is_not_rendered_whatever_the_gateway_says() {
 }
 
 #[test]
+fn what_a_policy_took_the_configuration_server_of_a_gateway_cannot_give_back() {
+    let spec = format!("{SMALLEST}configServer: {{url: \"https://config.example\"}}\n");
+    let rendered = config::render(&inputs(&spec, &[POLICY], Some(s3_keys())));
+    let refused = |answer: Value| rendered.overlaid(&answer).unwrap_err().to_string();
+    for answer in [
+        serde_json::json!({"security": {"forwarding": {"x11ForwardingMode": "enable"}}}),
+        serde_json::json!({"kubernetes": {"pod": {"mode": "session"}}}),
+        serde_json::json!({"kubernetes": {"pod": {"subsystems": {"netconf": "/bin/netconf"}}}}),
+    ] {
+        let error = refused(answer);
+        assert!(error.contains("audit policy"), "{error}");
+    }
+    let left = serde_json::json!({"security": {"forwarding": {"forwardingMode": "enable"}}});
+    rendered.overlaid(&left).unwrap();
+}
+
+#[test]
+fn a_gateway_does_without_the_kinds_that_its_cluster_lacks_and_says_so() {
+    let spec = format!(
+        "{SMALLEST}metrics: {{serviceMonitor: {{}}}}\nservice: {{tcpRoute: {{parentRefs: [{{name: edge}}]}}}}\n"
+    );
+    let with = |service_monitor, tcp_route| {
+        let served = Kinds { service_monitor, tcp_route };
+        plan(&Inputs { served, ..inputs(&spec, &[], None) }).unwrap()
+    };
+    let names = |plan: &Plan| -> Vec<String> { plan.children.iter().map(ToString::to_string).collect() };
+    let (all, none) = (with(true, true), with(false, false));
+    assert_eq!(all.missing, Some(vec![]));
+    let optional = ["Service team-a/dev-metrics", "ServiceMonitor team-a/dev", "TCPRoute team-a/dev"];
+    assert!(optional.iter().all(|name| names(&all).iter().any(|found| found == name)), "{:?}", names(&all));
+    let missing = none.missing.clone().unwrap();
+    assert!(missing[0].contains("metrics.serviceMonitor") && missing[0].contains("monitoring.coreos.com/v1"));
+    assert!(
+        missing[1].contains("service.tcpRoute") && missing[1].contains("gateway.networking.k8s.io/v1alpha2")
+    );
+    let smallest = plan(&inputs(SMALLEST, &[], None)).unwrap();
+    assert_eq!(names(&none), names(&smallest), "everything else is made");
+    assert_eq!(smallest.missing, None);
+    assert_eq!(with(true, false).missing.unwrap().len(), 1);
+}
+
+#[test]
+fn volumes_go_with_the_gateway_only_where_no_policy_wants_their_records() {
+    let retention = |policies: &[&str]| {
+        let spec = format!(
+            "{SMALLEST}spool: {{medium: Persistent, persistentVolumeClaimRetentionPolicy: {{whenDeleted: Delete}}}}\n"
+        );
+        let plan = plan(&inputs(&spec, policies, None)).unwrap();
+        let spec = child(&plan, ChildKind::StatefulSet)["spec"].clone();
+        let policy = &spec["persistentVolumeClaimRetentionPolicy"];
+        [policy["whenDeleted"].clone(), policy["whenScaled"].clone()]
+    };
+    assert_eq!(retention(&[]), ["Delete", "Retain"]);
+    assert_eq!(retention(&[PERSISTENT]), ["Retain", "Retain"]);
+}
+
+#[test]
 fn secrets_stay_out_of_debug_output() {
     let inputs = inputs(EVERYTHING, &[POLICY], Some(s3_keys()));
+    let mut inputs = inputs;
+    inputs.authorities = vec![AUTHORITY.to_owned()];
+    inputs.servers.client_secret = Some(containerssh_config::Secret::new("secret-of-the-client"));
     let shown = format!("{inputs:?} {:?}", plan(&inputs).unwrap());
+    assert!(!shown.contains("secret-of-the-client"), "{shown}");
     assert!(!shown.contains("not-a-real-key") && !shown.contains("AKIAEXAMPLE"), "{shown}");
     let shown = format!("{:?}", super::tests::inputs(SMALLEST, &EVIDENCE, Some(evidence_keys())));
     assert!(!shown.contains("token-of-siem") && !shown.contains("BEGIN PRIVATE KEY"), "{shown}");

@@ -9,7 +9,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use containerssh_crds::{PullPolicy, SSHGatewaySpec, SpoolMedium, defaults};
+use containerssh_crds::{
+    AuthorizedKeysSource, PublicKeyAuthentication, PullPolicy, Retention, RevokedKeysSource, SSHGatewaySpec,
+    SpoolMedium, defaults,
+};
 use k8s_openapi::{
     api::{
         apps::v1::{
@@ -50,6 +53,7 @@ const ENDPOINT_LAG: Duration = Duration::from_secs(5);
 const EMPTY_DIR_SLACK: u64 = 256 << 20;
 const CONFIG_VOLUME: &str = "config";
 const HOST_KEYS_VOLUME: &str = "host-keys";
+const PRINCIPALS_VOLUME: &str = "principals";
 const SPOOL_VOLUME: &str = "spool";
 /// Domains of labels and annotations on gateway pods that decide which pods are a gateway's.
 const OURS: [&str; 2] = ["containerssh.io", "app.kubernetes.io"];
@@ -126,14 +130,28 @@ fn stateful_set(inputs: &Inputs, fingerprint: &str) -> StatefulSet {
                 }),
                 status: None,
             }]),
-            // A volume may hold records that S3 has not got yet: whoever deletes it does so knowingly.
-            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some("Retain".to_owned()),
-                when_scaled: Some("Retain".to_owned()),
-            }),
+            persistent_volume_claim_retention_policy: Some(retention(inputs)),
             ..StatefulSetSpec::default()
         }),
         status: None,
+    }
+}
+
+/// A volume may hold records that S3 has not got yet: whoever deletes it does so knowingly, and not where somebody else's
+/// policy wants those records.
+fn retention(inputs: &Inputs) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let spool = inputs.spec().spool.as_ref().filter(|_| inputs.audit.sources.is_empty());
+    let wanted = spool.and_then(|spool| spool.persistent_volume_claim_retention_policy).unwrap_or_default();
+    let word = |wanted: Option<Retention>| {
+        let word = match wanted.unwrap_or_default() {
+            Retention::Retain => "Retain",
+            Retention::Delete => "Delete",
+        };
+        Some(word.to_owned())
+    };
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: word(wanted.when_deleted),
+        when_scaled: word(wanted.when_scaled),
     }
 }
 
@@ -356,6 +374,12 @@ fn mounts(inputs: &Inputs) -> Vec<VolumeMount> {
     for number in 0..authorized_keys(inputs).len() {
         mounts.push(read_only(authorized_keys_volume(number), config::authorized_keys_directory(number)));
     }
+    if principals(inputs).is_some() {
+        mounts.push(read_only(PRINCIPALS_VOLUME.to_owned(), config::PRINCIPALS_DIRECTORY.to_owned()));
+    }
+    for number in 0..revoked_keys(inputs).len() {
+        mounts.push(read_only(revoked_keys_volume(number), config::revoked_keys_directory(number)));
+    }
     let own = inputs.spec().template.iter().flat_map(|template| &template.volume_mounts);
     mounts.extend(own.map(|own| VolumeMount {
         read_only: Some(own.read_only.unwrap_or(true)),
@@ -383,18 +407,28 @@ fn volumes(inputs: &Inputs, spool: Option<Volume>) -> Vec<Volume> {
         },
     ];
     volumes.extend(spool);
-    for (number, source) in authorized_keys(inputs).iter().enumerate() {
-        volumes.push(Volume {
-            name: authorized_keys_volume(number),
-            secret: source.secret_ref.as_ref().map(|reference| secret(&reference.name)),
-            config_map: source.config_map_ref.as_ref().map(|reference| ConfigMapVolumeSource {
-                name: reference.name.clone(),
-                default_mode: Some(SECRET_MODE),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
-    }
+    let mounted = |name: String, in_secret: Option<&str>, in_config_map: Option<&str>| Volume {
+        name,
+        secret: in_secret.map(secret),
+        config_map: in_config_map.map(|name| ConfigMapVolumeSource {
+            name: name.to_owned(),
+            default_mode: Some(SECRET_MODE),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let of_users = |name: String, source: &AuthorizedKeysSource| {
+        let in_secret = source.secret_ref.as_ref().map(|reference| reference.name.as_str());
+        mounted(name, in_secret, source.config_map_ref.as_ref().map(|reference| reference.name.as_str()))
+    };
+    let listed = authorized_keys(inputs).iter().enumerate();
+    volumes.extend(listed.map(|(number, source)| of_users(authorized_keys_volume(number), source)));
+    volumes.extend(principals(inputs).map(|source| of_users(PRINCIPALS_VOLUME.to_owned(), source)));
+    volumes.extend(revoked_keys(inputs).iter().enumerate().map(|(number, source)| {
+        let in_secret = source.secret_ref.as_ref().map(|reference| reference.name.as_str());
+        let in_config_map = source.config_map_ref.as_ref().map(|reference| reference.name.as_str());
+        mounted(revoked_keys_volume(number), in_secret, in_config_map)
+    }));
     volumes.extend(inputs.volumes.iter().cloned());
     volumes
 }
@@ -408,10 +442,26 @@ fn empty_dir_spool(inputs: &Inputs) -> Volume {
     }
 }
 
-fn authorized_keys(inputs: &Inputs) -> &[containerssh_crds::AuthorizedKeysSource] {
-    inputs.spec().authentication.public_key.as_ref().map_or(&[], |key| key.authorized_keys_from.as_slice())
+fn public_key(inputs: &Inputs) -> Option<&PublicKeyAuthentication> {
+    inputs.spec().authentication.public_key.as_ref()
+}
+
+fn authorized_keys(inputs: &Inputs) -> &[AuthorizedKeysSource] {
+    public_key(inputs).map_or(&[], |key| key.authorized_keys_from.as_slice())
+}
+
+fn principals(inputs: &Inputs) -> Option<&AuthorizedKeysSource> {
+    public_key(inputs)?.certificate_authorities.as_ref()?.principals_from.as_ref()
+}
+
+fn revoked_keys(inputs: &Inputs) -> &[RevokedKeysSource] {
+    public_key(inputs).map_or(&[], |key| key.revoked_keys_from.as_slice())
 }
 
 fn authorized_keys_volume(number: usize) -> String {
     format!("authorized-keys-{number}")
+}
+
+fn revoked_keys_volume(number: usize) -> String {
+    format!("revoked-keys-{number}")
 }

@@ -1,5 +1,6 @@
 //! `audit`: what is recorded, where the record goes, and what happens when it cannot.
 
+mod allow;
 mod encryption;
 mod events;
 mod file;
@@ -11,6 +12,8 @@ mod spool;
 mod sse;
 mod version;
 
+pub use allow::PolicyAllow;
+pub(crate) use allow::exceeded;
 pub use encryption::Encryption;
 pub use events::{
     EventBatch, EventCompression, EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget,
@@ -108,11 +111,11 @@ pub struct Audit {
     pub events: Vec<EventTarget>,
     /// How much of them is held.
     pub event_limits: EventLimits,
-    /// Which policy this section comes from. Recorded, never interpreted.
+    /// Which policy this section comes from, and what it leaves to others.
     pub policy: AuditPolicyInfo,
 }
 
-/// `audit.policy`: opaque to the gateway; stands in S3 metadata, metrics and status.
+/// `audit.policy`: hash and names are opaque to the gateway; they stand in S3 metadata, metrics and status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct AuditPolicyInfo {
@@ -120,6 +123,9 @@ pub struct AuditPolicyInfo {
     pub hash: String,
     /// Names of the policies it was made from.
     pub sources: Vec<String>,
+    /// What a configuration server may set, at most.
+    #[serde(skip_serializing_if = "PolicyAllow::is_default")]
+    pub allow: PolicyAllow,
 }
 
 impl Audit {

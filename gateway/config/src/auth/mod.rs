@@ -121,6 +121,7 @@ impl Auth {
             AuthenticationMethod::PublicKey => {
                 self.public_key.method == AuthMethod::Webhook
                     || !self.public_key.authorized_keys.paths.is_empty()
+                    || !self.public_key.certificates.authorities.is_empty()
             }
             AuthenticationMethod::Password => self.password.method == AuthMethod::Webhook,
             AuthenticationMethod::KeyboardInteractive => {

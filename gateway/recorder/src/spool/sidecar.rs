@@ -209,7 +209,11 @@ pub(crate) mod tests {
                 gateway: "g".to_owned(),
                 pod: "p".to_owned(),
             },
-            policy: AuditPolicyInfo { hash: "h".to_owned(), sources: vec!["production".to_owned()] },
+            policy: AuditPolicyInfo {
+                hash: "h".to_owned(),
+                sources: vec!["production".to_owned()],
+                ..AuditPolicyInfo::default()
+            },
             destination: Destination::of(&audit).unwrap(),
             format: AuditFormat::Binary,
             encrypted: None,

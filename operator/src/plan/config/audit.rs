@@ -47,7 +47,11 @@ pub(super) fn section(audit: &Audit) -> file::Audit {
             ..file::Signing::default()
         },
         events: events(audit),
-        policy: file::AuditPolicyInfo { hash: audit.hash.clone(), sources: audit.sources.clone() },
+        policy: file::AuditPolicyInfo {
+            hash: audit.hash.clone(),
+            sources: audit.sources.clone(),
+            allow: super::security::allowed(&effective.allow),
+        },
         ..file::Audit::default()
     }
 }

@@ -24,27 +24,36 @@ pub(super) fn section(wanted: &Security) -> file::Security {
     }
 }
 
-/// The switch of each kind.
-fn switches(
-    forwarding: &mut file::Forwarding,
-) -> impl Iterator<Item = (Forwarding, &mut file::ForwardingMode)> {
-    [
-        (Forwarding::Direct, &mut forwarding.forwarding_mode),
-        (Forwarding::Reverse, &mut forwarding.reverse_forwarding_mode),
-        (Forwarding::DirectSocket, &mut forwarding.socket_forwarding_mode),
-        (Forwarding::ReverseSocket, &mut forwarding.socket_listen_mode),
-        (Forwarding::X11, &mut forwarding.x11_forwarding_mode),
-        (Forwarding::Agent, &mut forwarding.agent_forwarding_mode),
-    ]
-    .into_iter()
+/// Each kind, in the words of both sides.
+const KINDS: [(Forwarding, file::ForwardingKind); 6] = [
+    (Forwarding::Direct, file::ForwardingKind::Direct),
+    (Forwarding::Reverse, file::ForwardingKind::Reverse),
+    (Forwarding::DirectSocket, file::ForwardingKind::DirectSocket),
+    (Forwarding::ReverseSocket, file::ForwardingKind::ReverseSocket),
+    (Forwarding::X11, file::ForwardingKind::X11),
+    (Forwarding::Agent, file::ForwardingKind::Agent),
+];
+
+/// Those of a list.
+fn kinds(list: &[Forwarding]) -> impl Iterator<Item = file::ForwardingKind> {
+    KINDS.iter().filter(|(kind, _)| list.contains(kind)).map(|(_, kind)| *kind)
 }
 
 fn forwarding(wanted: &[Forwarding]) -> file::Forwarding {
     let mut forwarding = file::Forwarding::default();
-    for (_, mode) in switches(&mut forwarding).filter(|(kind, _)| wanted.contains(kind)) {
-        *mode = file::ForwardingMode::Enable;
-    }
+    kinds(wanted).for_each(|kind| forwarding.set(kind, file::ForwardingMode::Enable));
     forwarding
+}
+
+/// What the policies leave to a configuration server.
+pub(super) fn allowed(allow: &Allow) -> file::PolicyAllow {
+    let modes = file::PodMode::ALL.iter().copied();
+    file::PolicyAllow {
+        forwarding: allow.forwarding.as_ref().map(|allowed| kinds(allowed).collect()),
+        subsystems: allow.subsystems.clone(),
+        modes: (allow.modes.as_ref())
+            .map(|allowed| modes.filter(|mode| allowed.contains(&execution(*mode))).collect()),
+    }
 }
 
 fn mode(wanted: Option<SecurityMode>) -> file::SecurityMode {
@@ -74,9 +83,8 @@ pub(super) fn impose(config: &mut file::Config, allow: &Allow) {
         config.kubernetes.pod.subsystems.retain(|name, _| allowed.contains(name));
     }
     if let Some(allowed) = &allow.forwarding {
-        for (_, mode) in switches(&mut config.security.forwarding).filter(|(kind, _)| !allowed.contains(kind))
-        {
-            *mode = file::ForwardingMode::Disable;
+        for (_, kind) in KINDS.iter().filter(|(kind, _)| !allowed.contains(kind)) {
+            config.security.forwarding.set(*kind, file::ForwardingMode::Disable);
         }
     }
     if let Some(allowed) = &allow.modes
