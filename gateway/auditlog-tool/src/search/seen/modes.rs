@@ -61,6 +61,12 @@ impl Modes {
         odd == [false; 9]
     }
 
+    /// A printable ASCII character is put where the cursor is, and nothing else happens.
+    pub(super) fn prints_as_it_is(&self) -> bool {
+        let [first, second] = self.drawing;
+        !self.insert && !(if self.second_set { second } else { first })
+    }
+
     pub(super) fn insert(&self) -> bool {
         self.insert
     }

@@ -189,6 +189,21 @@ fn session() -> impl Strategy<Value = String> {
     prop::collection::vec(stretch, 1..5).prop_map(|stretches| stretches.concat())
 }
 
+/// What full-screen programs do: rows painted over others, here and there.
+fn painted() -> impl Strategy<Value = String> {
+    let place = (1_u32..9, 1_u32..60).prop_map(|(row, column)| format!("\x1b[{row};{column}H"));
+    let stretch = prop_oneof![
+        6 => "[a-c ]{1,60}",
+        4 => place,
+        2 => piece(),
+        1 => Just("\x1b[4h".to_owned()),
+        1 => Just("\x1b[4l".to_owned()),
+        1 => Just("\x1b(0".to_owned()),
+        1 => Just("\x1b(B".to_owned()),
+    ];
+    prop::collection::vec(stretch, 1..60).prop_map(|stretches| stretches.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -208,6 +223,24 @@ proptest! {
         for line in whole.difference(&emulated) {
             prop_assert!(emulated.iter().any(|longer| longer.starts_with(line)), "{:?} in {:?}", line, emulated);
         }
+    }
+
+    /// Runs of characters that fit on their row are printed at once. Byte by byte there are none, and just the same is found.
+    #[test]
+    fn characters_printed_at_once_are_seen_as_if_they_came_one_by_one(
+        output in painted(),
+        pattern in prop_oneof![Just(".+"), Just("[a-c]+$"), Just("^a"), Just("b c"), Just("cc*a")],
+        columns in 10_u32..60,
+        rows in 1_u32..8,
+    ) {
+        // Times that pass while something stands there, but not within a piece.
+        let at = |place: usize| place as u64 / 400 * SECOND;
+        let pieces: Vec<(u64, &[u8])> =
+            output.as_bytes().chunks(400).enumerate().map(|(at_piece, piece)| (at(at_piece * 400), piece)).collect();
+        let single: Vec<(u64, &[u8])> =
+            output.as_bytes().chunks(1).enumerate().map(|(place, byte)| (at(place), byte)).collect();
+        let size = (columns, rows);
+        prop_assert_eq!(found_on(size, pattern, &pieces), found_on(size, pattern, &single));
     }
 
     #[test]
