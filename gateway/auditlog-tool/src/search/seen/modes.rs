@@ -61,10 +61,9 @@ impl Modes {
         odd == [false; 9]
     }
 
-    /// A printable ASCII character is put where the cursor is, and nothing else happens.
+    /// A printable ASCII character is put where the cursor is, nothing else happens, and to choose ASCII changes nothing.
     pub(super) fn prints_as_it_is(&self) -> bool {
-        let [first, second] = self.drawing;
-        !self.insert && !(if self.second_set { second } else { first })
+        !self.insert && self.drawing == [false; 2]
     }
 
     pub(super) fn insert(&self) -> bool {

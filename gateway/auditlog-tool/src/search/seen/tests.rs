@@ -89,6 +89,14 @@ fn a_line_that_the_terminal_wrapped_is_one_line_however_long() {
     }
 }
 
+/// Its second row has changed, and its first is about to.
+#[test]
+fn a_change_in_one_row_counts_when_another_row_of_the_line_is_written_over() {
+    let line = "aaaaaaaaaaaaaaaaaaaabcx";
+    let found = found("bc.$", &format!("{line}\x08y\x1bMzzzz"));
+    assert_eq!(found[..2], [line.to_owned(), line.replace('x', "y")]);
+}
+
 #[test]
 fn wide_and_combined_characters_are_found() {
     assert_eq!(found("\u{6f22}\u{5b57}", "x\u{6f22}\u{5b57}y"), ["x\u{6f22}\u{5b57}y"]);
@@ -216,7 +224,8 @@ proptest! {
         let emulated = found_on((columns, rows), ".+", &pieces);
         let lines = |found: Vec<(u64, String)>| -> BTreeSet<String> {
             // Blanks at the right edge before a wide character that wraps are the terminal's, not the program's.
-            found.into_iter().map(|(_, line)| line.replace(" \u{6f22}", "\u{6f22}")).collect()
+            let parts = |line: String| line.split('\u{6f22}').map(|part| part.trim_end().to_owned()).collect::<Vec<_>>();
+            found.into_iter().map(|(_, line)| parts(line).join("\u{6f22}")).collect()
         };
         let (whole, emulated) = (lines(whole), lines(emulated));
         prop_assert!(emulated.is_subset(&whole), "{:?} of {:?}", emulated.difference(&whole), whole);

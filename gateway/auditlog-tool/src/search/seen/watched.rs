@@ -239,6 +239,10 @@ impl Watched {
             Function::Il(_) | Function::Dl(_) => self.leave_rows(below, search),
             Function::Su(_) | Function::Sd(_) => self.leave_rows(top..bottom + 1, search),
             other => {
+                // What comes next may be printed over another row of the line, of which it would have to be known that this one grew.
+                if leaves_row(other) && self.logical_line(cursor.row).len() > 1 {
+                    self.search_line(cursor.row, Change::Grown, search);
+                }
                 self.run += 1;
                 match other {
                     Function::Lf | Function::Nel if cursor.row == bottom => self.scroll(false, search),
@@ -279,7 +283,7 @@ impl Watched {
             let blank = |line: &Line| !line.is_wrapped() && is_blank(line, touched.end..line.len());
             changes && !self.line(row).is_none_or(blank)
         };
-        if self.rows.get(row).is_some_and(|row| row.grown_before(self.run)) && (writes_over || inserts()) {
+        if self.has_grown_before(row) && (writes_over || inserts()) {
             self.search_line(row, Change::Grown, search);
         }
         self.terminal.execute(Function::Print(character));
@@ -295,8 +299,7 @@ impl Watched {
     /// change only once in a run: afterwards the row has not grown before it.
     fn print_run(&mut self, run: &[u8], search: &mut Search<'_>) {
         let cursor = self.terminal.cursor();
-        let grown_before = self.rows.get(cursor.row).is_some_and(|row| row.grown_before(self.run));
-        let safe = if grown_before { self.leaves_row_alone(run) } else { run.len() };
+        let safe = if self.has_grown_before(cursor.row) { self.leaves_row_alone(run) } else { run.len() };
         let (first, second) = run.split_at(safe);
         self.put(first);
         if !second.is_empty() {
@@ -373,7 +376,7 @@ impl Watched {
         let cursor = self.terminal.cursor();
         // What stands right of the cursor is older than what was printed before it.
         let erases_run = columns.start < cursor.col;
-        if self.rows.get(row).is_some_and(|row| erases_run || row.grown_before(self.run)) {
+        if erases_run || self.has_grown_before(row) {
             self.search_line(row, Change::Grown, search);
         }
         if let Some(row) = self.rows.get_mut(row) {
@@ -452,6 +455,11 @@ impl Watched {
             self.prefix_known = self.prefix.len();
         }
         self.rows.range_mut(line).for_each(Row::settle);
+    }
+
+    /// Whether the row has grown by more than this run printed.
+    fn has_grown_before(&self, row: usize) -> bool {
+        self.rows.get(row).is_some_and(|row| row.grown_before(self.run))
     }
 
     /// The rows of the line that a row is part of.
@@ -535,6 +543,27 @@ impl Observer for Gone<'_> {
     }
 
     fn end(&mut self, _: &mut Observation<'_>) {}
+}
+
+/// Whether a function may move the cursor to another row.
+fn leaves_row(function: &Function) -> bool {
+    use Function::{Cnl, Cpl, Cud, Cup, Cuu, Decrc, Decstbm, Lf, Nel, Ri, Scorc, Vpa, Vpr};
+    matches!(
+        function,
+        Cnl(_)
+            | Cpl(_)
+            | Cud(_)
+            | Cup(..)
+            | Cuu(_)
+            | Decrc
+            | Decstbm(..)
+            | Lf
+            | Nel
+            | Ri
+            | Scorc
+            | Vpa(_)
+            | Vpr(_)
+    )
 }
 
 /// Moves the cursor to the right, within the row.
