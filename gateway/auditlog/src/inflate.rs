@@ -35,16 +35,29 @@ pub(crate) struct Inflate<R> {
     stage: Stage,
     inflate: Decompress,
     checksum: Crc,
+    /// The header's extra field; its length is of 16 bits.
+    extra: Vec<u8>,
 }
 
 impl<R: BufRead> Inflate<R> {
     pub(crate) fn new(source: R) -> Self {
-        Self { source, stage: Stage::Header, inflate: Decompress::new(false), checksum: Crc::new() }
+        Self {
+            source,
+            stage: Stage::Header,
+            inflate: Decompress::new(false),
+            checksum: Crc::new(),
+            extra: Vec::new(),
+        }
     }
 
     /// How much content it has given so far, in bytes.
     pub(crate) fn given(&self) -> u64 {
         self.inflate.total_out()
+    }
+
+    /// The extra field of the header, once any content came; empty if there is none.
+    pub(crate) fn extra(&self) -> &[u8] {
+        &self.extra
     }
 
     pub(crate) fn get_ref(&self) -> &R {
@@ -63,7 +76,7 @@ impl<R: BufRead> Inflate<R> {
         }
         if flags & EXTRA != 0 {
             for _ in 0..u16::from_le_bytes(header.take()?) {
-                header.take::<1>()?;
+                self.extra.extend(header.take::<1>()?);
             }
         }
         for text in [NAME, COMMENT] {
@@ -211,6 +224,16 @@ mod tests {
             for capacity in [1, 3, 100_000] {
                 assert_eq!(read(&data, capacity), (b"content".to_vec(), Ok(7)));
             }
+        }
+    }
+
+    #[test]
+    fn the_extra_field_is_kept_as_it_is() {
+        for extra in [&b"CS\x02\0ab"[..], &[7; 65_535], b""] {
+            let data = member(GzBuilder::new().extra(extra), b"content");
+            let mut inflate = Inflate::new(&data[..]);
+            inflate.read_to_end(&mut Vec::new()).unwrap();
+            assert_eq!(inflate.extra(), extra);
         }
     }
 

@@ -29,7 +29,9 @@ impl Joiner {
         self.pending.extend_from_slice(piece);
         let keep = unfinished(&self.pending);
         let rest = self.pending.split_off(self.pending.len() - keep);
-        lossy(&std::mem::replace(&mut self.pending, rest))
+        // Nearly always it is text, which is checked faster than it is mended.
+        String::from_utf8(std::mem::replace(&mut self.pending, rest))
+            .unwrap_or_else(|error| lossy(error.as_bytes()))
     }
 
     /// What is left at the end of the stream: nothing, or one U+FFFD for an unfinished character.
@@ -40,11 +42,10 @@ impl Joiner {
 
 /// How many bytes at the end are the start of a character that needs more bytes.
 fn unfinished(bytes: &[u8]) -> usize {
-    match bytes.utf8_chunks().last() {
-        // Ill-formed in the last chunk can also mean wrong for good; then more bytes would not help.
-        Some(chunk) if is_start_of_character(chunk.invalid()) => chunk.invalid().len(),
-        _ => 0,
-    }
+    // A character has at most four bytes, and begins with the only one of them that is 0xc0 or more.
+    let near = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
+    let start = near.iter().rposition(|byte| *byte >= 0xc0).and_then(|at| near.get(at..));
+    start.filter(|start| is_start_of_character(start)).map_or(0, <[u8]>::len)
 }
 
 fn is_start_of_character(bytes: &[u8]) -> bool {

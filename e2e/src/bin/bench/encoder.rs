@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use containerssh_auditlog::member::{self, Scratch};
-use containerssh_auditlog::{Encoder, IoStream, Version, encode, header};
+use containerssh_auditlog::{Encoder, IoStream, Payload, Version, encode, header};
 use containerssh_e2e::bytes::random_bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -20,6 +20,9 @@ const PIECE: usize = 32 << 10;
 /// The recorder's segment.
 const SEGMENT: usize = 256 << 10;
 const ROUNDS: usize = 5;
+const CONNECTION: &str = "0123456789abcdef0123456789abcdef";
+/// When it was, nanoseconds since 1970.
+const BEGUN: u64 = 1_795_252_585_569_015_274;
 
 /// Data that no compressor shortens, in full packets. MB/s of session data, on one core.
 pub(crate) fn random() -> Result<Figure> {
@@ -42,7 +45,7 @@ fn measure(names: [&'static str; 2], session: &[&[u8]]) -> Result<[Figure; 2]> {
     let (mut our_size, mut peer_size) = (0, 0);
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        our_size = log(session, &mut scratch).len();
+        our_size = log(&[], session, &mut scratch).len();
         ours.push(megabytes / start.elapsed().as_secs_f64());
 
         let start = Instant::now();
@@ -72,11 +75,15 @@ pub(crate) fn pieces(text: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// The session as a finished log.
-pub(crate) fn log(session: &[&[u8]], scratch: &mut Scratch) -> Vec<u8> {
+/// The session as a finished log, after these records.
+pub(crate) fn log(start: &[Payload], session: &[&[u8]], scratch: &mut Scratch) -> Vec<u8> {
     let mut file = header(Version::V1).to_vec();
     let mut segment = Vec::with_capacity(2 * SEGMENT);
     encode::open(&mut segment);
+    let encoder = Encoder::new(CONNECTION);
+    for payload in start {
+        encoder.record(&mut segment, BEGUN, Some(0), payload);
+    }
     each_record(session, &mut segment, |segment| {
         if segment.len() >= SEGMENT {
             member::compress(segment, &mut file, scratch);
@@ -96,8 +103,8 @@ pub(crate) fn records(session: &[&[u8]]) -> Vec<u8> {
 }
 
 fn each_record(session: &[&[u8]], out: &mut Vec<u8>, mut after: impl FnMut(&mut Vec<u8>)) {
-    let encoder = Encoder::new("0123456789abcdef0123456789abcdef");
-    let mut timestamp = 1_795_252_585_569_015_274;
+    let encoder = Encoder::new(CONNECTION);
+    let mut timestamp = BEGUN;
     for piece in session {
         timestamp += 137_911;
         encoder.io(out, timestamp, Some(0), IoStream::Stdout, piece);

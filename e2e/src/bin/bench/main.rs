@@ -42,11 +42,12 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "encoder",
     "encoder-text",
     "decoder",
     "search",
+    "search-full-screen",
     "exec-down",
     "exec-up",
     "agent-down",
@@ -59,7 +60,7 @@ const NAMES: [&str; 15] = [
     "idle-memory",
     "operator",
 ];
-const ON_CLUSTER: usize = 4;
+const ON_CLUSTER: usize = 5;
 /// Those that need a gateway with an agent in its pods.
 const BY_AGENT: [&str; 3] = ["agent-down", "agent-up", "echo"];
 
@@ -98,8 +99,11 @@ fn alone(wants: impl Fn(&str) -> bool) -> Result<()> {
             log.json()?.print();
         }
         if wants("search") {
-            log.search()?.print();
+            log.search("search")?.print();
         }
+    }
+    if wants("search-full-screen") {
+        reader::Log::of_full_screens()?.search("search-full-screen")?.print();
     }
     Ok(())
 }

@@ -14,13 +14,16 @@ use crate::{Figure, encoder, median, terminal};
 
 const ROUNDS: usize = 5;
 const TOOL: &str = "containerssh-auditlog-tool";
-/// What is searched for: it occurs here and there.
+/// What is searched for: it occurs here and there in what was shown.
 const PATTERN: &str = "README";
+/// And in the file that the editor shows.
+const FULL_SCREEN_PATTERN: &str = "containerssh";
 
-/// A log of terminal text.
+/// A log of what was shown on a terminal.
 pub(crate) struct Log {
     file: tempfile::NamedTempFile,
     bytes: Vec<u8>,
+    pattern: &'static str,
     /// Session data in it, in bytes.
     data: usize,
     /// Its records, decompressed. Speeds are of these.
@@ -28,14 +31,33 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Of all kinds of work.
     pub(crate) fn make() -> Result<Self> {
-        let text = terminal::text()?;
-        let session = encoder::pieces(&text);
-        let bytes = encoder::log(&session, &mut Scratch::new());
+        Self::of(&terminal::text()?, PATTERN)
+    }
+
+    /// Of programs that paint the whole screen, again and again.
+    pub(crate) fn of_full_screens() -> Result<Self> {
+        Self::of(&terminal::full_screens()?, FULL_SCREEN_PATTERN)
+    }
+
+    fn of(text: &[u8], pattern: &'static str) -> Result<Self> {
+        let session = encoder::pieces(text);
+        // Without the terminal the tool would search lines and render nothing.
+        let terminal = Payload::ChannelRequestPty {
+            request_id: 0,
+            term: "xterm-256color".into(),
+            columns: terminal::COLUMNS,
+            rows: terminal::ROWS,
+            width: 0,
+            height: 0,
+            mode_list: None,
+        };
+        let bytes = encoder::log(&[terminal], &session, &mut Scratch::new());
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(&bytes)?;
         let megabytes = encoder::records(&session).len() as f64 / 1e6;
-        Ok(Self { file, bytes, data: text.len(), megabytes })
+        Ok(Self { file, bytes, pattern, data: text.len(), megabytes })
     }
 
     fn path(&self) -> Result<&str> {
@@ -78,12 +100,12 @@ impl Log {
     }
 
     /// The tool searching what was seen and typed; the peer is `gunzip` and `grep` on what was written. MB/s of records.
-    pub(crate) fn search(&self) -> Result<Figure> {
+    pub(crate) fn search(&self, name: &'static str) -> Result<Figure> {
         let path = self.path()?;
         self.compare(
-            "search",
-            &["search", PATTERN, path],
-            &self.gunzip(&format!("| grep -a {PATTERN} >/dev/null"))?,
+            name,
+            &["search", self.pattern, path],
+            &self.gunzip(&format!("| grep -a {} >/dev/null", self.pattern))?,
         )
     }
 

@@ -61,10 +61,30 @@ const PARTS: [Part; 11] = [
     },
 ];
 
+/// The terminal that they run on, in characters.
+pub(crate) const COLUMNS: u32 = 120;
+pub(crate) const ROWS: u32 = 40;
+
+/// Those that paint the whole screen.
+const FULL_SCREEN: [&str; 2] = ["monitor", "editor"];
+
 /// What they showed, one after another.
 pub(crate) fn text() -> Result<Vec<u8>> {
+    let all = text_of(|_| true)?;
+    ensure!(all.len() >= LEAST, "only {} bytes of terminal text could be had, not {LEAST}", all.len());
+    Ok(all)
+}
+
+/// What those showed that paint the whole screen, several times: one after another they are like one that goes on.
+pub(crate) fn full_screens() -> Result<Vec<u8>> {
+    let once = text_of(|part| FULL_SCREEN.contains(&part.name))?;
+    ensure!(!once.is_empty(), "neither of {FULL_SCREEN:?} showed anything");
+    Ok(once.repeat(LEAST.div_ceil(once.len())))
+}
+
+fn text_of(wanted: impl Fn(&Part) -> bool) -> Result<Vec<u8>> {
     let mut all = Vec::new();
-    for part in &PARTS {
+    for part in PARTS.iter().filter(|part| wanted(part)) {
         let shown = show(part).with_context(|| format!("running: {}", part.command))?;
         #[allow(clippy::print_stderr, reason = "a measurement says what of")]
         {
@@ -72,14 +92,13 @@ pub(crate) fn text() -> Result<Vec<u8>> {
         }
         all.extend_from_slice(&shown);
     }
-    ensure!(all.len() >= LEAST, "only {} bytes of terminal text could be had, not {LEAST}", all.len());
     Ok(all)
 }
 
 /// Runs it on a terminal of its own.
 fn show(part: &Part) -> Result<Vec<u8>> {
     // Enough is enough: the program gets SIGPIPE.
-    let command = format!("stty cols 120 rows 40; {{ {}; }} 2>&1", part.command);
+    let command = format!("stty cols {COLUMNS} rows {ROWS}; {{ {}; }} 2>&1", part.command);
     let output = Command::new("sh")
         .arg("-c")
         .arg(format!("timeout 60 script -qec \"$0\" /dev/null | head -c {}", part.most))

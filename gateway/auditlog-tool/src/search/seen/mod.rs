@@ -24,6 +24,12 @@ use super::Search;
 
 /// Output from this length on may be worth leaving the emulator for, in bytes.
 const WORTH_IT: usize = 512;
+/// Where plain text is often interrupted, going back and forth costs more than it saves, for the emulator has to be told the last
+/// screenful each time. After a stretch shorter than a screenful the emulator keeps at it for this long, in bytes, and for twice as long
+/// each time again;
+const FIRST_WAIT: usize = 2 << 10;
+/// up to this.
+const LONGEST_WAIT: usize = 64 << 10;
 
 /// The screen of one channel.
 pub(super) struct Seen {
@@ -33,6 +39,9 @@ pub(super) struct Seen {
     plain: Option<Plain>,
     /// The start of something that may be plain, once the rest of it has come.
     held: String,
+    /// So much the emulator shows before plain text is tried again, in bytes; and what is left of that.
+    wait: usize,
+    left: usize,
 }
 
 impl Seen {
@@ -43,6 +52,8 @@ impl Seen {
             watched: Watched::new(columns, rows),
             plain: None,
             held: String::new(),
+            wait: 0,
+            left: 0,
         }
     }
 
@@ -80,7 +91,7 @@ impl Seen {
         };
         self.watched.set_time(time);
         while !rest.is_empty() {
-            if self.plain.is_none() && rest.len() >= worth_it {
+            if self.plain.is_none() && self.left == 0 && rest.len() >= worth_it {
                 self.plain = self.watched.go_plain(search);
             }
             if let Some(plain) = &mut self.plain {
@@ -91,7 +102,9 @@ impl Seen {
                 }
                 self.leave_plain(search);
             }
-            rest = self.watched.show(rest, worth_it, search);
+            let before = rest.len();
+            rest = self.watched.show(rest, worth_it.max(self.left), search);
+            self.left = self.left.saturating_sub(before - rest.len());
         }
     }
 
@@ -105,6 +118,11 @@ impl Seen {
     fn leave_plain(&mut self, search: &mut Search<'_>) {
         if let Some(mut plain) = self.plain.take() {
             plain.search(search);
+            self.wait = match plain.length() < self.watched.cells() {
+                true => (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT),
+                false => 0,
+            };
+            self.left = self.wait;
             self.watched.catch_up(&plain);
         }
     }

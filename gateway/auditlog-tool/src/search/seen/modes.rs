@@ -61,6 +61,11 @@ impl Modes {
         odd == [false; 9]
     }
 
+    /// A printable ASCII character is put where the cursor is, nothing else happens, and to choose ASCII changes nothing.
+    pub(super) fn prints_as_it_is(&self) -> bool {
+        !self.insert && self.drawing == [false; 2]
+    }
+
     pub(super) fn insert(&self) -> bool {
         self.insert
     }

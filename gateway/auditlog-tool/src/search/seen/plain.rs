@@ -161,14 +161,24 @@ impl Plain {
         self.batch.text().len() < MAX_KEPT
     }
 
-    /// What the emulator has to show to know the screen again.
+    /// What the emulator has to show to know the screen again: all that is new, or the last screenful.
     pub(super) fn news(&self) -> String {
         let text = self.batch.text();
-        let (news, fresh_line) = match self.known_to_emulator {
-            Some(known) => (text.get(known..).unwrap_or_default(), ""),
-            None => (text, "\r\n"),
+        let known = self.known_to_emulator.unwrap_or_default();
+        // As when room is made: one line more than there are rows, and all that was on the screen before is gone.
+        let last_screen = memchr::memrchr_iter(b'\n', text).nth(self.rows + 1).map(|before| before + 1);
+        let (start, fresh_line) = match (last_screen, self.known_to_emulator) {
+            (Some(start), _) if start > known => (start, "\r\n"),
+            (_, None) => (0, "\r\n"),
+            (_, Some(known)) => (known, ""),
         };
-        format!("{fresh_line}{}", String::from_utf8_lossy(news).replace('\n', "\r\n"))
+        let news = String::from_utf8_lossy(text.get(start..).unwrap_or_default());
+        format!("{fresh_line}{}", news.replace('\n', "\r\n"))
+    }
+
+    /// How much has gone by since the emulator knew the screen, in bytes; at least so much, if it is more than is kept.
+    pub(super) fn length(&self) -> usize {
+        self.batch.text().len() - self.known_to_emulator.unwrap_or_default()
     }
 
     /// The line that has not ended, and how much of it has been searched.
@@ -187,7 +197,7 @@ pub(super) fn may_go_on(text: &str) -> bool {
 }
 
 /// How many bytes at the start are printable ASCII characters.
-fn printable(bytes: &[u8]) -> usize {
+pub(super) fn printable(bytes: &[u8]) -> usize {
     const BLOCK: usize = 32;
     let special = |byte: &u8| byte.wrapping_sub(0x20) > 0x7e - 0x20;
     let mut at = 0;
@@ -200,6 +210,26 @@ fn printable(bytes: &[u8]) -> usize {
     }
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// How long the sequences are at the start that choose colours, or ASCII for the first character set, in bytes.
+pub(super) fn colours(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    loop {
+        let length = match rest {
+            [0x1b, b'[', parameters @ ..] => {
+                let end = parameters.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'));
+                match end.map(|end| (end, parameters.get(end))) {
+                    Some((end, Some(b'm'))) if end < MAX_SEQUENCE => end + 3,
+                    _ => break,
+                }
+            }
+            [0x1b, b'(', b'B', ..] => 3,
+            _ => break,
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    bytes.len() - rest.len()
 }
 
 /// Whether a sequence changes neither the text on the screen nor where the next character goes, when the cursor is behind the last one.

@@ -89,6 +89,14 @@ fn a_line_that_the_terminal_wrapped_is_one_line_however_long() {
     }
 }
 
+/// Its second row has changed, and its first is about to.
+#[test]
+fn a_change_in_one_row_counts_when_another_row_of_the_line_is_written_over() {
+    let line = "aaaaaaaaaaaaaaaaaaaabcx";
+    let found = found("bc.$", &format!("{line}\x08y\x1bMzzzz"));
+    assert_eq!(found[..2], [line.to_owned(), line.replace('x', "y")]);
+}
+
 #[test]
 fn wide_and_combined_characters_are_found() {
     assert_eq!(found("\u{6f22}\u{5b57}", "x\u{6f22}\u{5b57}y"), ["x\u{6f22}\u{5b57}y"]);
@@ -189,6 +197,21 @@ fn session() -> impl Strategy<Value = String> {
     prop::collection::vec(stretch, 1..5).prop_map(|stretches| stretches.concat())
 }
 
+/// What full-screen programs do: rows painted over others, here and there.
+fn painted() -> impl Strategy<Value = String> {
+    let place = (1_u32..9, 1_u32..60).prop_map(|(row, column)| format!("\x1b[{row};{column}H"));
+    let stretch = prop_oneof![
+        6 => "[a-c ]{1,60}",
+        4 => place,
+        2 => piece(),
+        1 => Just("\x1b[4h".to_owned()),
+        1 => Just("\x1b[4l".to_owned()),
+        1 => Just("\x1b(0".to_owned()),
+        1 => Just("\x1b(B".to_owned()),
+    ];
+    prop::collection::vec(stretch, 1..60).prop_map(|stretches| stretches.concat())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -201,13 +224,32 @@ proptest! {
         let emulated = found_on((columns, rows), ".+", &pieces);
         let lines = |found: Vec<(u64, String)>| -> BTreeSet<String> {
             // Blanks at the right edge before a wide character that wraps are the terminal's, not the program's.
-            found.into_iter().map(|(_, line)| line.replace(" \u{6f22}", "\u{6f22}")).collect()
+            let parts = |line: String| line.split('\u{6f22}').map(|part| part.trim_end().to_owned()).collect::<Vec<_>>();
+            found.into_iter().map(|(_, line)| parts(line).join("\u{6f22}")).collect()
         };
         let (whole, emulated) = (lines(whole), lines(emulated));
         prop_assert!(emulated.is_subset(&whole), "{:?} of {:?}", emulated.difference(&whole), whole);
         for line in whole.difference(&emulated) {
             prop_assert!(emulated.iter().any(|longer| longer.starts_with(line)), "{:?} in {:?}", line, emulated);
         }
+    }
+
+    /// Runs of characters that fit on their row are printed at once. Byte by byte there are none, and just the same is found.
+    #[test]
+    fn characters_printed_at_once_are_seen_as_if_they_came_one_by_one(
+        output in painted(),
+        pattern in prop_oneof![Just(".+"), Just("[a-c]+$"), Just("^a"), Just("b c"), Just("cc*a")],
+        columns in 10_u32..60,
+        rows in 1_u32..8,
+    ) {
+        // Times that pass while something stands there, but not within a piece.
+        let at = |place: usize| place as u64 / 400 * SECOND;
+        let pieces: Vec<(u64, &[u8])> =
+            output.as_bytes().chunks(400).enumerate().map(|(at_piece, piece)| (at(at_piece * 400), piece)).collect();
+        let single: Vec<(u64, &[u8])> =
+            output.as_bytes().chunks(1).enumerate().map(|(place, byte)| (at(place), byte)).collect();
+        let size = (columns, rows);
+        prop_assert_eq!(found_on(size, pattern, &pieces), found_on(size, pattern, &single));
     }
 
     #[test]

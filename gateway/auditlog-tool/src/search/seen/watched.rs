@@ -14,7 +14,7 @@ use crate::screen;
 use crate::search::Search;
 
 use super::modes::Modes;
-use super::plain::Plain;
+use super::plain::{self, Plain};
 use super::rows::{Change, Changes, Row, Rows};
 
 /// Of a line that is longer than the screen, this much that scrolled away is kept, in bytes: a match up to this length is found
@@ -36,6 +36,8 @@ pub(super) struct Watched {
     time: u64,
     /// Counts the runs of characters that are printed without moving the cursor.
     run: u64,
+    /// Memory for the characters that are printed at once.
+    printed: Vec<u8>,
 }
 
 impl Watched {
@@ -50,6 +52,7 @@ impl Watched {
             prefix_known: 0,
             time: 0,
             run: 0,
+            printed: Vec::new(),
         }
     }
 
@@ -82,17 +85,49 @@ impl Watched {
         self.leave_rows(0..self.rows.len(), search);
     }
 
-    /// Shows text. After so many characters and a line end it stops where the emulator may no longer be needed; returns the rest.
+    /// Shows text. After so many bytes and a line end it stops where the emulator may no longer be needed; returns the rest.
     pub(super) fn show<'t>(&mut self, text: &'t str, look_again: usize, search: &mut Search<'_>) -> &'t str {
-        for (at, character) in text.char_indices() {
-            let Some(function) = self.parser.feed(character) else { continue };
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let (run, length) = self.fits(rest);
+            if length > 0 {
+                self.print_run(&run, search);
+                self.printed = run;
+                rest = rest.get(length..).unwrap_or_default();
+                continue;
+            }
+            rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            let Some(function) = self.parser.feed(first) else { continue };
             let line_end = matches!(function, Function::Lf);
             self.execute(function, search);
-            if line_end && at >= look_again && text.len() - at > look_again && self.is_plain() {
-                return text.get(at + 1..).unwrap_or_default();
+            let shown = text.len() - rest.len();
+            if line_end && shown > look_again && rest.len() >= look_again && self.is_plain() {
+                return rest;
             }
         }
         ""
+    }
+
+    /// The printable ASCII characters at the start of this text that stand on the row of the cursor as they are, without moving
+    /// anything: they need not be looked at one by one. Colours between them, which nobody asks for here, are left out. And how
+    /// long the text is that they stand for, in bytes.
+    fn fits(&mut self, text: &str) -> (Vec<u8>, usize) {
+        if self.parser.state != State::Ground || !self.modes.prints_as_it_is() {
+            return (Vec::new(), 0);
+        }
+        let mut run = std::mem::take(&mut self.printed);
+        run.clear();
+        let room = self.terminal.size().0.saturating_sub(self.terminal.cursor().col);
+        let mut rest = text.as_bytes();
+        loop {
+            let room = room - run.len();
+            let (plain, after) = rest.split_at(plain::printable(rest.get(..room).unwrap_or(rest)));
+            run.extend_from_slice(plain);
+            match plain::colours(after) {
+                0 => return (run, text.len() - after.len()),
+                length => rest = after.get(length..).unwrap_or_default(),
+            }
+        }
     }
 
     // To and from plain text.
@@ -158,7 +193,7 @@ impl Watched {
         let below = cursor.row..if cursor.row <= bottom { bottom + 1 } else { rows };
         match &function {
             Function::Print(character) => return self.print(*character, search),
-            Function::Sgr(_) | Function::Osc(_) => {}
+            Function::Sgr(_) | Function::Osc(_) | Function::Gzd4(_) => {}
             Function::El(ElScope::ToRight) => self.erase(cursor.row, cursor.col..usize::MAX, search),
             Function::El(ElScope::ToLeft) => self.erase(cursor.row, 0..cursor.col + 1, search),
             Function::El(ElScope::All) => self.erase(cursor.row, 0..usize::MAX, search),
@@ -204,6 +239,10 @@ impl Watched {
             Function::Il(_) | Function::Dl(_) => self.leave_rows(below, search),
             Function::Su(_) | Function::Sd(_) => self.leave_rows(top..bottom + 1, search),
             other => {
+                // What comes next may be printed over another row of the line, of which it would have to be known that this one grew.
+                if leaves_row(other) && self.logical_line(cursor.row).len() > 1 {
+                    self.search_line(cursor.row, Change::Grown, search);
+                }
                 self.run += 1;
                 match other {
                     Function::Lf | Function::Nel if cursor.row == bottom => self.scroll(false, search),
@@ -244,7 +283,7 @@ impl Watched {
             let blank = |line: &Line| !line.is_wrapped() && is_blank(line, touched.end..line.len());
             changes && !self.line(row).is_none_or(blank)
         };
-        if self.rows.get(row).is_some_and(|row| row.grown_before(self.run)) && (writes_over || inserts()) {
+        if self.has_grown_before(row) && (writes_over || inserts()) {
             self.search_line(row, Change::Grown, search);
         }
         self.terminal.execute(Function::Print(character));
@@ -252,6 +291,68 @@ impl Watched {
             match character {
                 ' ' => row.shrink(self.time),
                 _ => row.grow(self.run, self.time),
+            }
+        }
+    }
+
+    /// As [`print`](Self::print) for each of these characters, for which [`fits`](Self::fits) is true. What has to be searched can
+    /// change only once in a run: afterwards the row has not grown before it.
+    fn print_run(&mut self, run: &[u8], search: &mut Search<'_>) {
+        let cursor = self.terminal.cursor();
+        let safe = if self.has_grown_before(cursor.row) { self.leaves_row_alone(run) } else { run.len() };
+        let (first, second) = run.split_at(safe);
+        self.put(first);
+        if !second.is_empty() {
+            self.search_line(cursor.row, Change::Grown, search);
+            self.put(second);
+        }
+    }
+
+    /// How many of these characters, printed at the cursor, neither write over one nor come to stand before one.
+    fn leaves_row_alone(&self, run: &[u8]) -> usize {
+        let cursor = self.terminal.cursor();
+        let Some(line) = self.line(cursor.row) else { return run.len() };
+        let cells = line.cells();
+        let stands_alone = if line.is_wrapped() {
+            usize::MAX
+        } else {
+            cells.iter().rposition(|cell| cell.char() != ' ').unwrap_or(0)
+        };
+        let mut columns = (cursor.col..).zip(cells.iter().skip(cursor.col)).zip(run);
+        let harms = |((column, cell), new): ((usize, &Cell), &u8)| {
+            cell.char() != char::from(*new) && (cell.char() != ' ' || column < stands_alone)
+        };
+        columns.position(harms).unwrap_or(run.len())
+    }
+
+    fn put(&mut self, run: &[u8]) {
+        let cursor = self.terminal.cursor();
+        let (mut grows, mut shrinks) = (false, false);
+        // Programs paint much that stands there already: before the first change and behind the last it is enough to move on.
+        let (mut first, mut last) = (run.len(), 0);
+        for ((at, new), cell) in run.iter().enumerate().zip(self.cells_of(cursor.row).skip(cursor.col)) {
+            if cell.char() != char::from(*new) || cell.width() != 1 {
+                grows |= *new != b' ';
+                shrinks |= *new == b' ';
+                first = first.min(at);
+                last = at + 1;
+            }
+        }
+        if cursor.col + run.len() >= self.terminal.size().0 {
+            // Only a character that is printed leaves the cursor behind the last column.
+            first = first.min(run.len().saturating_sub(1));
+            last = run.len();
+        }
+        let painted = run.get(first..last).unwrap_or_default();
+        let print = painted.iter().map(|byte| Function::Print(char::from(*byte)));
+        self.terminal.execute(right(first).chain(print).chain(right(run.len() - last.max(first))));
+        let (run, time) = (self.run, self.time);
+        if let Some(row) = self.rows.get_mut(cursor.row) {
+            if shrinks {
+                row.shrink(time);
+            }
+            if grows {
+                row.grow(run, time);
             }
         }
     }
@@ -275,7 +376,7 @@ impl Watched {
         let cursor = self.terminal.cursor();
         // What stands right of the cursor is older than what was printed before it.
         let erases_run = columns.start < cursor.col;
-        if self.rows.get(row).is_some_and(|row| erases_run || row.grown_before(self.run)) {
+        if erases_run || self.has_grown_before(row) {
             self.search_line(row, Change::Grown, search);
         }
         if let Some(row) = self.rows.get_mut(row) {
@@ -336,7 +437,9 @@ impl Watched {
             _ => return,
         };
         let text = self.text(line.clone(), false);
-        let text = text.trim_end();
+        // Nearly all of it are blanks, which are quicker taken off as bytes.
+        let blanks = text.bytes().rev().take_while(|byte| *byte == b' ').count();
+        let text = text.get(..text.len() - blanks).unwrap_or_default().trim_end();
         // Whether there is a match right before what changed may depend on it, all the more if the line has become shorter.
         let known = match self.known(&line) {
             known if known < text.len() => known.saturating_sub(1),
@@ -352,6 +455,11 @@ impl Watched {
             self.prefix_known = self.prefix.len();
         }
         self.rows.range_mut(line).for_each(Row::settle);
+    }
+
+    /// Whether the row has grown by more than this run printed.
+    fn has_grown_before(&self, row: usize) -> bool {
+        self.rows.get(row).is_some_and(|row| row.grown_before(self.run))
     }
 
     /// The rows of the line that a row is part of.
@@ -370,14 +478,19 @@ impl Watched {
 
     /// The text of these rows, and what of it scrolled away.
     fn text(&self, rows: Range<usize>, only_shown: bool) -> String {
-        let mut text = String::new();
+        let mut text = Vec::with_capacity(self.terminal.size().0 * rows.len());
         if rows.start == 0 && !only_shown {
-            text.push_str(&self.prefix);
+            text.extend_from_slice(self.prefix.as_bytes());
         }
         for line in rows.filter_map(|row| self.line(row)) {
-            text.extend(line.chars());
+            for cell in line.cells().iter().filter(|cell| cell.width() > 0) {
+                match u8::try_from(cell.char()) {
+                    Ok(byte) if byte.is_ascii() => text.push(byte),
+                    _ => text.extend_from_slice(cell.char().encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
         }
-        text
+        String::from_utf8(text).unwrap_or_default()
     }
 
     /// How many bytes at the start of a line have been searched and are as they were.
@@ -430,6 +543,34 @@ impl Observer for Gone<'_> {
     }
 
     fn end(&mut self, _: &mut Observation<'_>) {}
+}
+
+/// Whether a function may move the cursor to another row.
+fn leaves_row(function: &Function) -> bool {
+    use Function::{Cnl, Cpl, Cud, Cup, Cuu, Decrc, Decstbm, Lf, Nel, Ri, Scorc, Vpa, Vpr};
+    matches!(
+        function,
+        Cnl(_)
+            | Cpl(_)
+            | Cud(_)
+            | Cup(..)
+            | Cuu(_)
+            | Decrc
+            | Decstbm(..)
+            | Lf
+            | Nel
+            | Ri
+            | Scorc
+            | Vpa(_)
+            | Vpr(_)
+    )
+}
+
+/// Moves the cursor to the right, within the row.
+fn right(columns: usize) -> impl Iterator<Item = Function> {
+    // A screen has no more columns than fit.
+    let columns = u16::try_from(columns).ok().filter(|columns| *columns > 0);
+    columns.into_iter().map(Function::Cuf)
 }
 
 fn is_blank(line: &Line, columns: Range<usize>) -> bool {
