@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use containerssh_auth::webhook::{Deliveries, Teardown};
 use containerssh_backend::Backend;
-use containerssh_config::Config;
+use containerssh_config::{AuthMethod, Config};
 use containerssh_kubernetes::{Identity, PodIdentity, RunId};
 use containerssh_log::{LogSettings, notice};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
@@ -92,6 +93,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let health = Health { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics) };
     serve_admin(config, health, registry, &stopped).await?;
     let (backend, recorder, events) = (parts.backend.clone(), parts.recorder.clone(), parts.events.clone());
+    let teardowns = parts.teardowns.clone();
     let follower = Follower::new(path.to_owned(), &loaded, Arc::clone(&snapshots), parts);
     let following = tokio::spawn(follower.run(hangup, stopped.clone()));
     notice!(
@@ -115,7 +117,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
 
     // A recorder that a changed configuration brought is the newer one.
     let recorder = snapshots.load().services.recorder.clone().or(recorder);
-    finish(&backend, recorder, &events).await;
+    finish(&backend, recorder, &events, &teardowns).await;
     stopped.cancel();
     let _ = following.await;
     Ok(())
@@ -147,7 +149,7 @@ async fn serve_admin(
 }
 
 /// All connections have ended: what they left to do is done here.
-async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events) {
+async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events, teardowns: &Deliveries) {
     let pods = backend.drain(Instant::now() + LAST_WORK).await;
     let deliver = async {
         match recorder {
@@ -156,13 +158,15 @@ async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events)
         }
     };
     // Together: the last events tell of finished records, and neither waits for the other's server.
-    let (records, events) = tokio::join!(deliver, events.drain(LAST_WORK));
+    let (records, events, teardowns) =
+        tokio::join!(deliver, events.drain(LAST_WORK), teardowns.drain(LAST_WORK));
     notice!(
         code = codes::core::CORE_STOPPED,
         module = "core",
         podsLeft = pods,
         recordsLeft = records,
         eventsLeft = events,
+        teardownsLeft = teardowns,
         "The gateway has ended"
     );
 }
@@ -175,6 +179,8 @@ struct Parts {
     events: Events,
     registry: SharedRegistry,
     metrics: Arc<Metrics>,
+    webhooks: containerssh_auth::Metrics,
+    teardowns: Deliveries,
     log: containerssh_log::Handle,
 }
 
@@ -184,6 +190,7 @@ impl Parts {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector));
         let metrics = Metrics::register(&mut registry);
+        let webhooks = containerssh_auth::Metrics::register(&mut registry);
         let backend = Backends::start(config, cluster_identity, &mut registry).await?;
         let events = Events::start(source(), &mut registry);
         Ok(Self {
@@ -193,6 +200,8 @@ impl Parts {
             events,
             registry: Arc::new(Mutex::new(registry)),
             metrics,
+            webhooks,
+            teardowns: Deliveries::default(),
             log,
         })
     }
@@ -234,7 +243,7 @@ impl MakeBackend for Other {
 impl Assemble for Parts {
     async fn assemble(&mut self, loaded: &Loaded) -> anyhow::Result<Snapshot> {
         let config = &loaded.config;
-        let authenticator = containerssh_auth::authenticator(&config.auth)?;
+        let authenticator = containerssh_auth::authenticator(&config.auth, &self.webhooks)?;
         let backend = self.backend.reconfigured(config).await?;
         let targets = self.events.prepare(&config.audit)?;
         if self.recorder.is_none() {
@@ -242,8 +251,16 @@ impl Assemble for Parts {
             self.events.apply(&targets);
         }
         let served: Arc<dyn Backend> = backend.shared();
-        let tailor = Tailor::new(config, Arc::clone(&served), Arc::new(Other(backend.clone())))?;
-        let services = Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor };
+        let tailor =
+            Tailor::new(config, Arc::clone(&served), Arc::new(Other(backend.clone())), &self.webhooks)?;
+        let teardown = match config.auth.teardown.method {
+            AuthMethod::None => None,
+            AuthMethod::Webhook => {
+                Some(Teardown::new(&config.auth.teardown.webhook, &self.teardowns, &self.webhooks)?)
+            }
+        };
+        let services =
+            Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor, teardown };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
         self.backend.activate();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use containerssh_auth::Authenticator;
+use containerssh_auth::webhook::Teardown;
 use containerssh_backend::Backend;
 use containerssh_config::{Audit, AuthenticationMethod, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
@@ -44,6 +45,8 @@ pub struct Services {
     pub backend: Arc<dyn Backend>,
     /// Asks for settings of each connection's own; `None` if nobody has any.
     pub tailor: Option<Arc<Tailor>>,
+    /// Is told of connections' ends; `None` if nobody is.
+    pub teardown: Option<Teardown>,
 }
 
 /// Why a configuration cannot be served.

@@ -43,12 +43,12 @@ pub use audit::{
     Signing, Spool, SseType, SyslogProtocol,
 };
 pub use auth::{
-    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, KeyboardInteractiveAuth,
-    KeyboardInteractiveMethod, MethodList, OAuth2, OAuth2Provider, Oidc, PasswordAuth, PublicKeyAuth,
-    Redirect,
+    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, GitHub,
+    KeyboardInteractiveAuth, KeyboardInteractiveMethod, MethodList, OAuth2, OAuth2Provider, Oidc,
+    PasswordAuth, PublicKeyAuth, Redirect, TeardownAuth,
 };
 pub use config::{BackendKind, Config};
-pub use http::{CipherSuite, ConfigServer, Curve, TlsVersion, Webhook};
+pub use http::{CipherSuite, CircuitBreaker, ConfigServer, Curve, TlsVersion, Webhook};
 pub use kubernetes::{Connection, Kubernetes, Pod, Timeouts};
 pub use local::{Local, RunAs};
 pub use log::{Log, LogDestination};

@@ -79,6 +79,7 @@ async fn gateway(demo: &Demo) -> anyhow::Result<()> {
         authenticator: Arc::new(authenticator),
         backend: Arc::new(LocalBackend::new(HostSettings::of(Base::Host), RunAs::Gateway)),
         tailor: None,
+        teardown: None,
     };
     let snapshot = Snapshot::new(&config, String::new(), &[host_key], services)?;
     let deps = Deps {

@@ -11,10 +11,11 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use containerssh_auditlog::Payload;
+use containerssh_auth::webhook::{Ended, Subject};
 use containerssh_backend::{Backend, BackendError};
 use containerssh_recorder::{SessionStart, Tap};
 use russh::server::{Handle, RunningSession, run_stream};
@@ -143,6 +144,8 @@ pub(crate) struct Connection {
     pub(super) login: OnceLock<LoggedIn>,
     pub(crate) login_tries: LoginTries,
     own: OnceLock<Own>,
+    /// Whose end is told, once there is somebody who has proven who they are.
+    subject: Mutex<Option<Subject>>,
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
@@ -155,11 +158,14 @@ pub(crate) struct Connection {
     pub(super) warned_of_idleness: AtomicBool,
     /// Channels asked for so far, by either side; numbers them in records.
     channels: AtomicU64,
+    /// Session channels opened so far.
+    sessions_opened: AtomicU64,
     /// Global requests so far; numbers them in records.
     global_requests: AtomicU64,
     /// Channels that we closed before the client did.
     closed_first: AtomicU64,
     pub(super) accepted: Instant,
+    started: SystemTime,
     /// Milliseconds after `accepted` when a byte last moved in a session or a forwarded stream.
     pub(super) active: AtomicU64,
     /// Ticks in a row at which the client's end was closed.
@@ -180,8 +186,8 @@ pub(crate) async fn serve_connection(
     let id = hex::encode(rand::random::<[u8; 16]>());
     let peer = ends.client;
     prepare(&stream);
-    let start =
-        SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
+    let started = SystemTime::now();
+    let start = SessionStart { connection_id: id.clone(), remote_addr: peer, started };
     let tap = snapshot.record(start);
     let (wire, control) = Wire::new(stream, kill);
     let connection = Arc::new(Connection {
@@ -201,6 +207,7 @@ pub(crate) async fn serve_connection(
         login: OnceLock::new(),
         login_tries: LoginTries::default(),
         own: OnceLock::new(),
+        subject: Mutex::new(None),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
         forwarding: Forwarding::default(),
@@ -208,9 +215,11 @@ pub(crate) async fn serve_connection(
         warned_of_end: AtomicBool::new(false),
         warned_of_idleness: AtomicBool::new(false),
         channels: AtomicU64::new(0),
+        sessions_opened: AtomicU64::new(0),
         global_requests: AtomicU64::new(0),
         closed_first: AtomicU64::new(0),
         accepted: Instant::now(),
+        started,
         active: AtomicU64::new(0),
         gone_ticks: AtomicU32::new(0),
         place,
@@ -447,6 +456,7 @@ impl Connection {
     /// Counts a session until the guard is dropped.
     pub(crate) fn open_session(self: &Arc<Self>) -> SessionGuard {
         self.sessions.send_modify(|sessions| *sessions += 1);
+        self.sessions_opened.fetch_add(1, Ordering::Relaxed);
         self.metrics.session_opened();
         self.touch();
         SessionGuard(Arc::clone(self))
@@ -499,6 +509,31 @@ impl Connection {
         // Neither waits for the other: an API that is away must not hold the record back.
         tokio::join!(close_guest, self.tap.clone().close());
         self.report_end(&reason);
+        self.tell_teardown(reason);
+    }
+
+    /// The connection's end will be told as this user's.
+    pub(crate) fn is_of(&self, subject: impl FnOnce() -> Subject) {
+        if self.snapshot.services.teardown.is_some() {
+            *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = Some(subject());
+        }
+    }
+
+    /// Hands the end to whoever is to be told of it.
+    fn tell_teardown(&self, reason: String) {
+        let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(teardown), Some(subject)) = (&self.snapshot.services.teardown, subject) else { return };
+        let (bytes_in, bytes_out) = self.wire.traffic();
+        let ended = Ended {
+            logged_in: self.login.get().is_some(),
+            started: self.started,
+            ended: SystemTime::now(),
+            reason,
+            sessions: self.sessions_opened.load(Ordering::Relaxed),
+            bytes_in,
+            bytes_out,
+        };
+        teardown.tell(&subject, &ended);
     }
 
     /// What counts against the client's address; nothing for what is our own doing.

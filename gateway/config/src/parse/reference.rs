@@ -22,7 +22,6 @@ const UNSUPPORTED: &[(&str, &str)] = &[
     ("auth.cipher", LEGACY),
     ("auth.pubkey", "it belongs to ContainerSSH 0.4's auth.url: set auth.publicKey.method"),
     ("auth.gssapi", ""),
-    ("auth.keyboardInteractive.oauth2.github", "use oidc with a provider that knows GitHub, such as Dex"),
     ("auth.keyboardInteractive.oauth2.generic", "it does not say who the user is: use oidc"),
     ("auth.keyboardInteractive.oauth2.redirect.webroot", "the page is built in"),
     ("auth.keyboardInteractive.oauth2.redirect.key", "it is served without TLS, for an ingress that has it"),
