@@ -1,5 +1,6 @@
 //! Puts the gateway together, runs it until it is told to end, and ends it in order.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use containerssh_auth::webhook::{Deliveries, Teardown};
 use containerssh_backend::Backend;
 use containerssh_config::{AuthMethod, Config};
 use containerssh_kubernetes::{Identity, PodIdentity, RunId};
-use containerssh_log::{LogSettings, notice};
+use containerssh_log::notice;
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use containerssh_siem::{Events, Source};
 use prometheus_client::registry::Registry;
@@ -22,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health, Metrics, ProcessCollector, SharedRegistry};
 use crate::backends::Backends;
+use crate::geoip::Countries;
 use crate::reload::{Assemble, Follower, Loaded};
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
 use crate::tailor::{MakeBackend, Tailor};
-use crate::{codes, hostkeys};
+use crate::{codes, hostkeys, logging};
 
 /// After the last connection: removals of pods that are under way, then uploads. Each within this time; what is left is
 /// taken up by the next run. Together with the drain it must fit into the pod's termination grace period.
@@ -39,12 +41,18 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start; the error says which setting or circumstance to change.
 pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
-    let settings = LogSettings { level: loaded.config.log.level, format: loaded.config.log.format };
-    let log = containerssh_log::init(&settings)?;
-    report_panics();
     // Only the first choice counts, and every TLS client of the process shares it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let log = {
+        // What carries lines to a server is a task.
+        let _inside = runtime.enter();
+        logging::start(&loaded.config.log).inspect_err(|error| {
+            // There is no log to say it in.
+            let _ = writeln!(std::io::stderr(), "containerssh-gateway: {error:#}");
+        })?
+    };
+    report_panics();
     let result = runtime.block_on(gateway(path, loaded, log.clone()));
     if let Err(error) = &result {
         containerssh_log::crit!(
@@ -78,7 +86,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
     loaded.report_warnings();
-    let mut parts = Parts::start(config, log).await?;
+    let mut parts = Parts::start(config, log.clone()).await?;
     let (registry, metrics) = (Arc::clone(&parts.registry), Arc::clone(&parts.metrics));
     let snapshots = Arc::new(ArcSwap::from_pointee(parts.assemble(&loaded).await?));
     let listener = admin::listen("ssh.listen", config.ssh.listen).await?;
@@ -96,6 +104,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let teardowns = parts.teardowns.clone();
     let follower = Follower::new(path.to_owned(), &loaded, Arc::clone(&snapshots), parts);
     let following = tokio::spawn(follower.run(hangup, stopped.clone()));
+    tokio::spawn(logging::reopen_at(signal(SignalKind::hangup())?, log.clone(), stopped.clone()));
     notice!(
         code = codes::core::CORE_STARTED,
         module = "core",
@@ -189,6 +198,7 @@ impl Parts {
         let host_keys = hostkeys::load(&config.ssh.hostkeys)?;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector));
+        registry.register_collector(Box::new(logging::LostLines(log.clone())));
         let metrics = Metrics::register(&mut registry);
         let webhooks = containerssh_auth::Metrics::register(&mut registry);
         let backend = Backends::start(config, cluster_identity, &mut registry).await?;
@@ -259,8 +269,15 @@ impl Assemble for Parts {
                 Some(Teardown::new(&config.auth.teardown.webhook, &self.teardowns, &self.webhooks)?)
             }
         };
-        let services =
-            Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor, teardown };
+        let countries = Countries::new(&config.geoip)?;
+        let services = Services {
+            recorder: self.recorder(config)?,
+            authenticator,
+            backend: served,
+            tailor,
+            teardown,
+            countries,
+        };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
         self.backend.activate();

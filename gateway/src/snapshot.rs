@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
+use crate::geoip::Countries;
 use crate::serve::{Ciphers, Limits};
 use crate::ssh::{AlgorithmError, Security, fastest, preferred, suits};
 use crate::tailor::Tailor;
@@ -47,6 +48,8 @@ pub struct Services {
     pub tailor: Option<Arc<Tailor>>,
     /// Is told of connections' ends; `None` if nobody is.
     pub teardown: Option<Teardown>,
+    /// Knows from which countries clients come.
+    pub countries: Countries,
 }
 
 /// Why a configuration cannot be served.

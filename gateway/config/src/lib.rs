@@ -20,6 +20,7 @@ mod agent;
 mod audit;
 mod auth;
 mod config;
+mod geoip;
 mod http;
 mod kubernetes;
 mod local;
@@ -48,10 +49,11 @@ pub use auth::{
     PasswordAuth, PublicKeyAuth, Redirect, TeardownAuth,
 };
 pub use config::{BackendKind, Config};
+pub use geoip::{GeoIp, GeoIpProvider};
 pub use http::{CipherSuite, CircuitBreaker, ConfigServer, Curve, TlsVersion, Webhook};
 pub use kubernetes::{Connection, Kubernetes, Pod, Timeouts};
 pub use local::{Local, RunAs};
-pub use log::{Log, LogDestination};
+pub use log::{Log, LogDestination, LogProtocol, LogSyslog, SyslogFacility};
 pub use models::{PodMode, USERNAME_PLACEHOLDER, WarmPool};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax, Warning};
 pub use reference_doc::markdown as reference_markdown;

@@ -94,6 +94,9 @@ fn defaults_are_what_the_table_says() {
         .as_object_mut()
         .unwrap()
         .retain(|_, value| !value.is_null());
+    actual["geoip"] = serde_json::to_value(&Config::default().geoip).unwrap();
+    actual["log"]["file"] = json!(Config::default().log.file);
+    actual["log"]["syslog"] = serde_json::to_value(&Config::default().log.syslog).unwrap();
     let pod = &Config::default().kubernetes.pod;
     actual["kubernetes"]["pod"]["agentPath"] = json!(pod.agent_path);
     actual["audit"]["intercept"]["forwarding"] = json!(Config::default().audit.intercept.forwarding);
@@ -330,6 +333,37 @@ fn github_is_configured_by_the_reference_s_keys() {
         ("clientId: c, provider: github, github: {apiurl: api}", "must begin with http"),
         ("clientId: c, provider: github, github: {apiUrl: 'http://a'}", "did you mean \"apiurl\""),
         ("clientId: c, provider: generic", "does not say who the user is"),
+    ] {
+        let error = parse(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn logs_go_where_the_reference_s_keys_say() {
+    let parse = |log: &str| {
+        let text = format!("log: {{{log}}}\nauth: {{publicKey: {{authorizedKeys: {{paths: [/k]}}}}}}");
+        Config::parse(&text, "c.yaml", Syntax::Yaml)
+    };
+    let syslog =
+        parse("destination: syslog, syslog: {destination: 'logs.example:514', facility: local7, pid: true}");
+    let syslog = syslog.unwrap().log.syslog;
+    assert_eq!((syslog.facility.number(), syslog.is_local(), syslog.connection()), (23, false, None));
+    let tls = parse("destination: syslog, syslog: {destination: '[::1]:6514', protocol: tls}").unwrap();
+    assert_eq!(tls.log.syslog.connection().unwrap().host_and_port(), Some(("::1", 6514)));
+    let stdout = parse("destination: stdout, file: relative").unwrap();
+    assert_eq!(stdout.static_fingerprint(), parse("").unwrap().static_fingerprint());
+    assert_ne!(stdout.static_fingerprint(), tls.static_fingerprint(), "another output needs a restart");
+    for (wrong, words) in [
+        ("destination: file, file: relative.log", "log.file (must be an absolute path)"),
+        ("destination: syslog, syslog: {destination: logs}", "log.syslog.destination (must be"),
+        ("destination: syslog, syslog: {destination: 'logs:0'}", "log.syslog.destination (must be"),
+        ("destination: syslog, syslog: {protocol: tcp}", "log.syslog.protocol (has no effect"),
+        ("destination: syslog, syslog: {cacert: /ca}", "log.syslog.cacert"),
+        ("destination: syslog, syslog: {destination: 'l:1', protocol: tls, cert: /c}", "log.syslog.key"),
+        ("destination: syslog, syslog: {tag: 'a b'}", "log.syslog.tag"),
+        ("destination: syslog, syslog: {facility: local8}", "log.syslog.facility"),
+        ("destination: sylog", "log.destination"),
     ] {
         let error = parse(wrong).unwrap_err().to_string();
         assert!(error.contains(words), "{wrong}: {error}");

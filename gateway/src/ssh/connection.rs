@@ -36,6 +36,7 @@ use super::handler::{Handler, HandlerError};
 use super::messages;
 use crate::admin::Metrics;
 use crate::codes;
+use crate::geoip::Country;
 use crate::serve::{Deps, Drain, Ends, Offence, Place, TooManyOfUser, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
@@ -125,6 +126,8 @@ pub(crate) struct Connection {
     /// 32 lowercase hexadecimal digits.
     pub(crate) id: String,
     pub(crate) peer: SocketAddr,
+    /// Where that is.
+    pub(crate) country: Country,
     /// What the client connected to.
     pub(crate) local: SocketAddr,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -187,12 +190,19 @@ pub(crate) async fn serve_connection(
     let peer = ends.client;
     prepare(&stream);
     let started = SystemTime::now();
-    let start = SessionStart { connection_id: id.clone(), remote_addr: peer, started };
+    let country = snapshot.services.countries.of(peer.ip());
+    let start = SessionStart {
+        connection_id: id.clone(),
+        remote_addr: peer,
+        country: country.as_str().to_owned(),
+        started,
+    };
     let tap = snapshot.record(start);
     let (wire, control) = Wire::new(stream, kill);
     let connection = Arc::new(Connection {
         id,
         peer,
+        country,
         local: ends.server,
         snapshot,
         metrics: deps.metrics,
@@ -224,7 +234,7 @@ pub(crate) async fn serve_connection(
         gone_ticks: AtomicU32::new(0),
         place,
     });
-    connection.metrics.connected();
+    connection.metrics.connected(connection.country);
     tracing::info!(
         code = codes::ssh::SSH_CONNECTED,
         module = "ssh",
@@ -253,8 +263,10 @@ fn prepare(stream: &TcpStream) {
 
 /// The supervised part: from the first byte to the end of the SSH session.
 async fn drive(connection: Arc<Connection>, mut wire: Wire) -> Result<(), HandlerError> {
-    let connect =
-        Payload::Connect { remote_addr: connection.peer.ip().to_string(), country: "XX".to_owned() };
+    let connect = Payload::Connect {
+        remote_addr: connection.peer.ip().to_string(),
+        country: connection.country.as_str().to_owned(),
+    };
     // Without a record the client still gets as far as being told why it cannot log in.
     let _ = connection.record(connect).await;
     let snapshot = Arc::clone(&connection.snapshot);
@@ -402,7 +414,7 @@ impl Connection {
             self.end(EndReason::TooManyOfUser);
             return;
         }
-        self.metrics.logged_in();
+        self.metrics.logged_in(self.country);
         self.touch();
         containerssh_log::notice!(
             code = codes::ssh::SSH_HANDSHAKE_SUCCESSFUL,
@@ -554,7 +566,7 @@ impl Connection {
 
     fn report_end(&self, reason: &str) {
         let (read, written) = self.wire.traffic();
-        self.metrics.disconnected(self.login.get().is_some(), (read, written));
+        self.metrics.disconnected(self.country, self.login.get().is_some(), (read, written));
         let seconds = self.accepted.elapsed().as_secs_f64();
         let username = self.login.get().map_or("", |login| &login.username);
         if let Some(reason) = self.end_reason() {

@@ -255,8 +255,7 @@ impl Provider {
         attempt: &Attempt,
     ) -> Result<Identity, Denied> {
         let text = |key: &str| tokens.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let access =
-            || text("access_token").ok_or_else(|| unavailable("tokens: there is no access token"));
+        let access = || text("access_token").ok_or_else(|| unavailable("tokens: there is no access token"));
         let Source::IdToken { issuer, keys, userinfo } = &places.identity else {
             return self.github_identity(access()?, text("scope").unwrap_or_default(), flow, attempt).await;
         };

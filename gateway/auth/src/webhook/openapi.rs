@@ -129,7 +129,7 @@ pub fn openapi() -> Value {
 
 fn operation(id: &str, summary: &str, request: &str, answer: &str, cached: bool) -> Value {
     let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
-    let mut heard = if answer.is_empty() {
+    let heard = if answer.is_empty() {
         json!({"description": "It was heard. The body does not matter."})
     } else {
         json!({
@@ -137,13 +137,20 @@ fn operation(id: &str, summary: &str, request: &str, answer: &str, cached: bool)
             "content": {"application/json": {"schema": reference(answer)}},
         })
     };
-    if cached {
-        heard["headers"] = json!({"Cache-Control": {
+    let headers = cached.then(|| {
+        json!({"Cache-Control": {
             "description": "With max-age, a yes (and settings) is taken for the same question again for so many seconds, at most an \
                 hour. The same question: all but connectionId and the client's port.",
             "schema": {"type": "string", "examples": ["max-age=60"]},
-        }});
-    }
+        }})
+    });
+    let heard = match (heard, headers) {
+        (Value::Object(mut heard), Some(headers)) => {
+            heard.insert("headers".to_owned(), headers);
+            Value::Object(heard)
+        }
+        (heard, _) => heard,
+    };
     json!({"post": {
         "operationId": id,
         "summary": summary,

@@ -12,6 +12,7 @@ mod sse;
 mod version;
 
 pub use encryption::Encryption;
+pub(crate) use events::check_tls;
 pub use events::{
     EventBatch, EventCompression, EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget,
     EventWebhook, SyslogProtocol,

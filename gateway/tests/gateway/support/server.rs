@@ -11,7 +11,7 @@ use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
 use containerssh_auth::Authenticator;
 use containerssh_auth::webhook::{Deliveries, Teardown};
 use containerssh_config::{AuditFormat, AuditStorage, AuthMethod, Config, Intercept};
-use containerssh_gateway::{Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
+use containerssh_gateway::{Countries, Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use prometheus_client::registry::Registry;
 use russh::keys::PrivateKey;
@@ -32,6 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) directory: tempfile::TempDir,
     host_keys: Vec<PrivateKey>,
     recorder: Recorder,
+    registry: Registry,
     deliveries: Deliveries,
     served: JoinHandle<()>,
 }
@@ -90,6 +91,7 @@ impl Gateway {
                 backend: Arc::new(Local(backend.clone())),
                 tailor: tailor(&config, &backend),
                 teardown: teardown(&config, &deliveries),
+                countries: Countries::new(&config.geoip).unwrap(),
             },
         );
         let snapshots = Arc::new(ArcSwap::from_pointee(snapshot.unwrap()));
@@ -108,9 +110,17 @@ impl Gateway {
             directory,
             host_keys,
             recorder,
+            registry,
             deliveries,
             served,
         }
+    }
+
+    /// Its metrics, as they are scraped.
+    pub(crate) fn scrape(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
     }
 
     /// What `config` would mean for this gateway.
@@ -121,6 +131,7 @@ impl Gateway {
             backend: Arc::new(Local(self.backend.clone())),
             tailor: tailor(config, &self.backend),
             teardown: teardown(config, &self.deliveries),
+            countries: Countries::new(&config.geoip).unwrap(),
         };
         Snapshot::new(config, hash.into(), &self.host_keys, services).unwrap()
     }
