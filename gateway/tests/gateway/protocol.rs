@@ -3,7 +3,7 @@
 
 use containerssh_auditlog::Payload;
 
-use crate::support::raw::{Raw, UserKey, channel_request, open_session, string};
+use crate::support::raw::{Raw, UserKey, channel_request, kexinit, open_session, string};
 use crate::support::{Client, Gateway};
 
 /// Messages that only the server says, or that belong behind the login.
@@ -152,23 +152,34 @@ async fn a_proof_of_another_connection_is_none() {
     );
 }
 
-/// CVE-2025-26466: what has no answer until keys are exchanged must not wait in memory.
+/// CVE-2025-26466: answers to what comes before keys are exchanged must not pile up. Once the exchange has begun, anything but its
+/// messages ends the connection; before, nothing is answered.
 #[tokio::test]
-async fn a_flood_before_keys_ends_the_connection() {
+async fn a_flood_before_keys_is_cut_off_or_goes_unanswered() {
     let gateway = Gateway::start(|_| {}).await;
     // PING (draft-miller-sshm-ping) and IGNORE.
-    for message in
-        [[vec![192], string("x".repeat(1000))].concat(), [vec![2], string("x".repeat(1000))].concat()]
-    {
-        let mut raw = Raw::connect(&gateway).await;
+    for number in [192, 2] {
+        let message = [vec![number], string("x".repeat(1000))].concat();
+        let mut begun = Raw::connect(&gateway).await;
+        begun.send(&kexinit()).await.unwrap();
         let mut ended = false;
         for _ in 0..100_000 {
-            if raw.send(&message).await.is_err() {
+            if begun.send(&message).await.is_err() {
                 ended = true;
                 break;
             }
         }
-        assert!(ended, "a hundred megabytes were taken");
+        assert!(ended, "a hundred megabytes of message {number} were taken within a key exchange");
+
+        let mut silent = Raw::connect(&gateway).await;
+        for _ in 0..20_000 {
+            if silent.send(&message).await.is_err() {
+                break;
+            }
+        }
+        silent.say_no_more().await;
+        let said = silent.rest().await;
+        assert!(said.iter().all(|said| matches!(said, 1 | 20)), "{} answers to message {number}", said.len());
     }
     let client = Client::login(&gateway).await;
     assert_eq!(client.exec(b"echo in", b"").await.stdout(), "in\n");

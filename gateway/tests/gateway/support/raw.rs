@@ -29,7 +29,8 @@ fn mpint(bytes: &[u8]) -> Vec<u8> {
     string([sign, number].concat())
 }
 
-fn kexinit() -> Vec<u8> {
+/// What it can do (RFC 4253 section 7.1), strict key exchange among it.
+pub(crate) fn kexinit() -> Vec<u8> {
     let lists = [
         "curve25519-sha256,kex-strict-c-v00@openssh.com",
         "ssh-ed25519",
@@ -144,6 +145,12 @@ impl Raw {
             Some(packet[1..packet.len() - padding].to_vec())
         })
         .await
+    }
+
+    /// Ends its half of the connection.
+    pub(crate) async fn say_no_more(&mut self) {
+        // It fails only if the other side was quicker.
+        let _ = self.stream.shutdown().await;
     }
 
     /// The numbers of all messages until the connection ends.
