@@ -36,6 +36,10 @@ pub struct Cli {
     #[arg(long, group = "task")]
     pub keys: bool,
 
+    /// Print the OpenAPI document of the webhooks, and exit
+    #[arg(long, group = "task")]
+    pub openapi: bool,
+
     /// What to do instead of serving
     #[command(subcommand)]
     pub command: Option<Command>,

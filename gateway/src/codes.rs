@@ -45,6 +45,7 @@ containerssh_log::codes! {
         CORE_STARTED = "The gateway runs.";
         CORE_STOPPED = "The gateway has ended.";
         AUTH_REDIRECT_AVAILABLE = "The page that shows the codes of logins at an identity provider is served.";
+        GEOIP_READ_FAILED = "The GeoIP database has changed and cannot be read; countries are those of the one that was read before.";
         HEALTH_AVAILABLE = "The health server listens.";
         METRICS_AVAILABLE = "The metrics server listens.";
         HTTP_LISTEN_FAILED = "The health, metrics or redirect server cannot listen on its address.";

@@ -7,6 +7,8 @@
 //! serve    accept loop, limits, drain; the stream that can be cut and held back
 //! tailor   settings of one connection's own, from the configuration server
 //! ssh      one connection: supervisor, handler, login, sessions
+//! geoip    from which countries clients come
+//! logging  where the log goes
 //! backends what serves connections: a cluster, or this host
 //! convert  a configuration as custom resources
 //! demo     a gateway of this host for ten seconds' look
@@ -22,7 +24,9 @@ mod cli;
 pub mod codes;
 pub mod convert;
 pub mod demo;
+mod geoip;
 pub mod hostkeys;
+mod logging;
 pub mod reload;
 mod run;
 mod serve;
@@ -31,6 +35,7 @@ mod ssh;
 mod tailor;
 
 pub use cli::{Cli, Command, Demo};
+pub use geoip::Countries;
 pub use run::run;
 pub use serve::{Deps, Limits, serve};
 pub use snapshot::{Current, Services, Snapshot, SnapshotError};

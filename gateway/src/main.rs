@@ -20,6 +20,9 @@ fn main() -> ExitCode {
     if cli.schema {
         return print(&format!("{:#}\n", containerssh_config::Config::json_schema()));
     }
+    if cli.openapi {
+        return print(&format!("{:#}\n", containerssh_auth::webhook::openapi()));
+    }
     if cli.keys {
         return print(&containerssh_config::reference_markdown());
     }

@@ -1,5 +1,6 @@
 //! Puts the gateway together, runs it until it is told to end, and ends it in order.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,10 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use containerssh_auth::webhook::{Deliveries, Teardown};
 use containerssh_backend::Backend;
-use containerssh_config::Config;
+use containerssh_config::{AuthMethod, Config};
 use containerssh_kubernetes::{Identity, PodIdentity, RunId};
-use containerssh_log::{LogSettings, notice};
+use containerssh_log::notice;
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use containerssh_siem::{Events, Source};
 use prometheus_client::registry::Registry;
@@ -21,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Health, Metrics, ProcessCollector, SharedRegistry};
 use crate::backends::Backends;
+use crate::geoip::Countries;
 use crate::reload::{Assemble, Follower, Loaded};
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
 use crate::tailor::{MakeBackend, Tailor};
-use crate::{codes, hostkeys};
+use crate::{codes, hostkeys, logging};
 
 /// After the last connection: removals of pods that are under way, then uploads. Each within this time; what is left is
 /// taken up by the next run. Together with the drain it must fit into the pod's termination grace period.
@@ -38,12 +41,18 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start; the error says which setting or circumstance to change.
 pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
-    let settings = LogSettings { level: loaded.config.log.level, format: loaded.config.log.format };
-    let log = containerssh_log::init(&settings)?;
-    report_panics();
     // Only the first choice counts, and every TLS client of the process shares it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let log = {
+        // What carries lines to a server is a task.
+        let _inside = runtime.enter();
+        logging::start(&loaded.config.log).inspect_err(|error| {
+            // There is no log to say it in.
+            let _ = writeln!(std::io::stderr(), "containerssh-gateway: {error:#}");
+        })?
+    };
+    report_panics();
     let result = runtime.block_on(gateway(path, loaded, log.clone()));
     if let Err(error) = &result {
         containerssh_log::crit!(
@@ -77,7 +86,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
     loaded.report_warnings();
-    let mut parts = Parts::start(config, log).await?;
+    let mut parts = Parts::start(config, log.clone()).await?;
     let (registry, metrics) = (Arc::clone(&parts.registry), Arc::clone(&parts.metrics));
     let snapshots = Arc::new(ArcSwap::from_pointee(parts.assemble(&loaded).await?));
     let listener = admin::listen("ssh.listen", config.ssh.listen).await?;
@@ -92,8 +101,10 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let health = Health { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics) };
     serve_admin(config, health, registry, &stopped).await?;
     let (backend, recorder, events) = (parts.backend.clone(), parts.recorder.clone(), parts.events.clone());
+    let teardowns = parts.teardowns.clone();
     let follower = Follower::new(path.to_owned(), &loaded, Arc::clone(&snapshots), parts);
     let following = tokio::spawn(follower.run(hangup, stopped.clone()));
+    tokio::spawn(logging::reopen_at(signal(SignalKind::hangup())?, log.clone(), stopped.clone()));
     notice!(
         code = codes::core::CORE_STARTED,
         module = "core",
@@ -115,7 +126,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
 
     // A recorder that a changed configuration brought is the newer one.
     let recorder = snapshots.load().services.recorder.clone().or(recorder);
-    finish(&backend, recorder, &events).await;
+    finish(&backend, recorder, &events, &teardowns).await;
     stopped.cancel();
     let _ = following.await;
     Ok(())
@@ -147,7 +158,7 @@ async fn serve_admin(
 }
 
 /// All connections have ended: what they left to do is done here.
-async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events) {
+async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events, teardowns: &Deliveries) {
     let pods = backend.drain(Instant::now() + LAST_WORK).await;
     let deliver = async {
         match recorder {
@@ -156,13 +167,15 @@ async fn finish(backend: &Backends, recorder: Option<Recorder>, events: &Events)
         }
     };
     // Together: the last events tell of finished records, and neither waits for the other's server.
-    let (records, events) = tokio::join!(deliver, events.drain(LAST_WORK));
+    let (records, events, teardowns) =
+        tokio::join!(deliver, events.drain(LAST_WORK), teardowns.drain(LAST_WORK));
     notice!(
         code = codes::core::CORE_STOPPED,
         module = "core",
         podsLeft = pods,
         recordsLeft = records,
         eventsLeft = events,
+        teardownsLeft = teardowns,
         "The gateway has ended"
     );
 }
@@ -175,6 +188,8 @@ struct Parts {
     events: Events,
     registry: SharedRegistry,
     metrics: Arc<Metrics>,
+    webhooks: containerssh_auth::Metrics,
+    teardowns: Deliveries,
     log: containerssh_log::Handle,
 }
 
@@ -183,7 +198,9 @@ impl Parts {
         let host_keys = hostkeys::load(&config.ssh.hostkeys)?;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector));
+        registry.register_collector(Box::new(logging::LostLines(log.clone())));
         let metrics = Metrics::register(&mut registry);
+        let webhooks = containerssh_auth::Metrics::register(&mut registry);
         let backend = Backends::start(config, cluster_identity, &mut registry).await?;
         let events = Events::start(source(), &mut registry);
         Ok(Self {
@@ -193,6 +210,8 @@ impl Parts {
             events,
             registry: Arc::new(Mutex::new(registry)),
             metrics,
+            webhooks,
+            teardowns: Deliveries::default(),
             log,
         })
     }
@@ -234,7 +253,7 @@ impl MakeBackend for Other {
 impl Assemble for Parts {
     async fn assemble(&mut self, loaded: &Loaded) -> anyhow::Result<Snapshot> {
         let config = &loaded.config;
-        let authenticator = containerssh_auth::authenticator(&config.auth)?;
+        let authenticator = containerssh_auth::authenticator(&config.auth, &self.webhooks)?;
         let backend = self.backend.reconfigured(config).await?;
         let targets = self.events.prepare(&config.audit)?;
         if self.recorder.is_none() {
@@ -242,8 +261,23 @@ impl Assemble for Parts {
             self.events.apply(&targets);
         }
         let served: Arc<dyn Backend> = backend.shared();
-        let tailor = Tailor::new(config, Arc::clone(&served), Arc::new(Other(backend.clone())))?;
-        let services = Services { recorder: self.recorder(config)?, authenticator, backend: served, tailor };
+        let tailor =
+            Tailor::new(config, Arc::clone(&served), Arc::new(Other(backend.clone())), &self.webhooks)?;
+        let teardown = match config.auth.teardown.method {
+            AuthMethod::None => None,
+            AuthMethod::Webhook => {
+                Some(Teardown::new(&config.auth.teardown.webhook, &self.teardowns, &self.webhooks)?)
+            }
+        };
+        let countries = Countries::new(&config.geoip)?;
+        let services = Services {
+            recorder: self.recorder(config)?,
+            authenticator,
+            backend: served,
+            tailor,
+            teardown,
+            countries,
+        };
         let snapshot = Snapshot::new(config, loaded.hash.clone(), &self.host_keys, services)?;
         self.backend = backend;
         self.backend.activate();

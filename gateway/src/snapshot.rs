@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use containerssh_auth::Authenticator;
+use containerssh_auth::webhook::Teardown;
 use containerssh_backend::Backend;
 use containerssh_config::{Audit, AuthenticationMethod, Config, Penalties};
 use containerssh_recorder::{Recorder, SessionStart, Tap};
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, Preferred, SshId, server};
 
+use crate::geoip::Countries;
 use crate::serve::{Ciphers, Limits};
 use crate::ssh::{AlgorithmError, Security, fastest, preferred, suits};
 use crate::tailor::Tailor;
@@ -44,6 +46,10 @@ pub struct Services {
     pub backend: Arc<dyn Backend>,
     /// Asks for settings of each connection's own; `None` if nobody has any.
     pub tailor: Option<Arc<Tailor>>,
+    /// Is told of connections' ends; `None` if nobody is.
+    pub teardown: Option<Teardown>,
+    /// Knows from which countries clients come.
+    pub countries: Countries,
 }
 
 /// Why a configuration cannot be served.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use containerssh_auth::webhook::{ConfigServer, Configured};
-use containerssh_auth::{Attempt, AuthConfigError, Identity};
+use containerssh_auth::{Attempt, AuthConfigError, Identity, Metrics};
 use containerssh_backend::Backend;
 use containerssh_config::Config;
 use containerssh_log::OwnLevel;
@@ -53,11 +53,12 @@ impl Tailor {
         config: &Config,
         backend: Arc<dyn Backend>,
         make: Arc<dyn MakeBackend>,
+        metrics: &Metrics,
     ) -> Result<Option<Arc<Self>>, AuthConfigError> {
         if !config.configserver.is_set() {
             return Ok(None);
         }
-        let server = ConfigServer::new(&config.configserver)?;
+        let server = ConfigServer::new(&config.configserver)?.with_metrics(metrics);
         Ok(Some(Arc::new(Self { server, base: config.clone(), backend, make })))
     }
 

@@ -10,7 +10,7 @@ use crate::certificates::{Certificates, Refusal, Revoked, report_refused};
 use crate::keys::AuthorizedKeys;
 use crate::oauth2::OAuth2;
 use crate::webhook::Webhook;
-use crate::{Attempt, Authenticator, Dialogue, Identity, Methods, Verdict, code};
+use crate::{Attempt, Authenticator, Dialogue, Identity, Methods, Metrics, Verdict, code};
 
 /// Why no authenticator can be made of a configuration. The message names the key.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +33,13 @@ pub enum AuthConfigError {
     },
 }
 
-/// Makes the authenticator that `config` asks for. Reads certificate files, so it blocks for a moment.
+/// Makes the authenticator that `config` asks for, counting in `metrics`. Reads certificate files, so it blocks for a moment.
 ///
 /// # Errors
 /// When a certificate, key or URL is no use.
-pub fn authenticator(config: &Auth) -> Result<Arc<dyn Authenticator>, AuthConfigError> {
+pub fn authenticator(config: &Auth, metrics: &Metrics) -> Result<Arc<dyn Authenticator>, AuthConfigError> {
     let webhook = |method, settings, option| match method {
-        AuthMethod::Webhook => Webhook::new(settings, option).map(Some),
+        AuthMethod::Webhook => Webhook::new(settings, option).map(|hook| Some(hook.with_metrics(metrics))),
         AuthMethod::None => Ok(None),
     };
     let paths = &config.public_key.authorized_keys.paths;

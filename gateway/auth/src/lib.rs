@@ -15,6 +15,7 @@
 pub mod certificates;
 mod configured;
 pub mod keys;
+mod metrics;
 pub mod oauth2;
 mod restrictions;
 pub mod webhook;
@@ -27,6 +28,7 @@ use containerssh_backend::{FileValue, MetadataValue};
 use russh::keys::Certificate;
 
 pub use configured::{AuthConfigError, authenticator};
+pub use metrics::Metrics;
 pub use restrictions::Restrictions;
 
 containerssh_log::codes! {
@@ -34,6 +36,10 @@ containerssh_log::codes! {
     pub mod code {
         AUTH_BACKEND_ERROR = "A webhook of authentication gave no usable answer within authTimeout, or one that is no use repeating; the attempt was denied.";
         AUTHZ_FAILED = "The authorization webhook did not let in a user whose credentials are good.";
+        AUTH_CIRCUIT_OPEN = "A webhook gave no answers several times in a row (circuitBreaker.failures): whoever needs it is denied at once until it answers again.";
+        AUTH_CIRCUIT_CLOSED = "A webhook that gave no answers answers again.";
+        AUTH_TEARDOWN_FAILED = "The teardown webhook could not be told within authTimeout that a connection has ended, or refused to hear it.";
+        AUTH_TEARDOWN_DROPPED = "Too many ends of connections wait for the teardown webhook; it is not told of this one.";
         AUTH_INVALID_STATUS = "A webhook of authentication answered with an HTTP status other than 200.";
         AUTH_CERTIFICATE_FILE_FAILED = "A file that certificates are judged by (authorities, principals) could not be read; no certificate is accepted.";
         AUTH_CERTIFICATE_FILE_LINE = "A line of a file of principals is no plain principal; it grants nothing.";
@@ -46,6 +52,12 @@ containerssh_log::codes! {
         AUTH_KEYS_READ_FAILED = "A file of authorized keys could not be read; it grants nothing.";
         AUTH_KEYS_USERNAME_REFUSED = "A user name is not a plain file name, so no file of authorized keys can belong to it.";
         CONFIG_BACKEND_ERROR = "The configuration server gave no usable answer; the login was denied.";
+        GITHUB_ACCESS_TOKEN_FETCH_FAILED = "GitHub cannot be reached, or gave no token; the login was denied.";
+        GITHUB_USER_REQUEST_FAILED = "GitHub does not say who has logged in; the login was denied.";
+        GITHUB_USERNAME_DOES_NOT_MATCH = "The user at GitHub is not the one whose name was typed (enforceUsername).";
+        GITHUB_REQUIRED_SCOPE_NOT_GRANTED = "GitHub did not grant a scope that is enforced (enforceScopes).";
+        GITHUB_2FA_NOT_ENABLED = "The user's account at GitHub has no two-factor authentication (require2FA).";
+        GITHUB_ORG_MEMBERSHIP_MISSING = "The user is no active member of the organisation at GitHub (requireOrgMembership).";
         HTTP_CLIENT_CONNECTION_FAILED = "An HTTP request could not be made or was not answered in time.";
         HTTP_CLIENT_DECODE_FAILED = "The answer to an HTTP request could not be understood.";
         HTTP_CLIENT_REDIRECTS_DISABLED = "An HTTP server answered with a redirect, which allowRedirects forbids.";

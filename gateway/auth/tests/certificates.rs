@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use common::{attempt, reason};
 use containerssh_auth::certificates::{Krl, Revoked};
-use containerssh_auth::{Attempt, Authenticator, Identity, Verdict, authenticator};
+use containerssh_auth::{Attempt, Authenticator, Identity, Metrics, Verdict, authenticator};
 use containerssh_config::{Auth, Certificates as Settings, PublicKeyAuth};
 use russh::keys::{Certificate, PublicKey};
 
@@ -61,7 +61,7 @@ impl Keys {
     }
 
     fn trusting(&self) -> Arc<dyn Authenticator> {
-        authenticator(&self.config()).unwrap()
+        authenticator(&self.config(), &Metrics::default()).unwrap()
     }
 }
 
@@ -136,7 +136,7 @@ async fn signatures_of_rsa_authorities_need_sha_2() {
     keys.keygen(&["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", "rsa"]);
     let mut config = keys.config();
     config.public_key.certificates.authorities = vec![std::fs::read_to_string(keys.path("rsa.pub")).unwrap()];
-    let trusting = authenticator(&config).unwrap();
+    let trusting = authenticator(&config, &Metrics::default()).unwrap();
     for (algorithm, granted) in [("rsa-sha2-512", true), ("rsa-sha2-256", true), ("ssh-rsa", false)] {
         let certificate = keys.sign_by("rsa", &["-n", "alice", "-t", algorithm]);
         let verdict = trusting.certificate(&attempt(), &certificate).await;
@@ -163,7 +163,7 @@ async fn principals_may_stand_in_files() {
     let keys = Keys::new();
     let mut config = keys.config();
     config.public_key.certificates.principals_file = Some(keys.text("principals-%u"));
-    let trusting = authenticator(&config).unwrap();
+    let trusting = authenticator(&config, &Metrics::default()).unwrap();
     let certificate = keys.sign(&["-n", "ops,dev"]);
     let ask = async |username: &str| {
         let attempt = Attempt { username: username.to_owned(), ..attempt() };
@@ -202,7 +202,7 @@ async fn with_revoked(keys: &Keys, file: &str) -> (Verdict, Verdict) {
     let mut config = keys.config();
     config.public_key.revoked_keys = vec![keys.text(file)];
     config.public_key.authorized_keys.paths = vec![keys.text("authorized")];
-    let trusting = authenticator(&config).unwrap();
+    let trusting = authenticator(&config, &Metrics::default()).unwrap();
     std::fs::copy(keys.path("user.pub"), keys.path("authorized")).unwrap();
     let certificate = std::fs::read_to_string(keys.path("user-cert.pub")).unwrap();
     let certificate = Certificate::from_openssh(&certificate).unwrap();

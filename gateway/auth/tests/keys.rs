@@ -14,7 +14,7 @@ use std::path::Path;
 
 use common::{Server, attempt, reason, settings};
 use containerssh_auth::keys::{AuthorizedKeys, MAX_FILE};
-use containerssh_auth::{Attempt, Authenticator, Verdict, authenticator};
+use containerssh_auth::{Attempt, Authenticator, Metrics, Verdict, authenticator};
 use containerssh_config::{Auth, AuthMethod, AuthorizedKeys as Files, PublicKeyAuth};
 
 const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -178,7 +178,7 @@ async fn with_webhook(
         },
         ..Auth::default()
     };
-    let authenticator = authenticator(&config).unwrap();
+    let authenticator = authenticator(&config, &Metrics::default()).unwrap();
     (server, authenticator)
 }
 

@@ -17,10 +17,10 @@ use axum::body::Body;
 use axum::response::IntoResponse;
 use common::{PASSWORD, PASSWORD_BASE64, Server, attempt, reason, reply, settings, webhook};
 use containerssh_auth::webhook::ConfigServer;
-use containerssh_auth::{Identity, Methods, Verdict, authenticator};
+use containerssh_auth::{Attempt, Identity, Methods, Metrics, Verdict, authenticator};
 use containerssh_backend::MetadataValue;
 use containerssh_config::{
-    Auth, AuthMethod, AuthzAuth, ConfigServer as ConfigSettings, PasswordAuth, PublicKeyAuth,
+    Auth, AuthMethod, AuthzAuth, CircuitBreaker, ConfigServer as ConfigSettings, PasswordAuth, PublicKeyAuth,
     Webhook as Settings,
 };
 use futures::StreamExt;
@@ -255,7 +255,7 @@ async fn only_configured_methods_are_offered_and_others_are_rejected() {
         (password, Methods { password: true, ..Methods::default() }),
         (key, Methods { public_key: true, ..Methods::default() }),
     ] {
-        let authenticator = authenticator(&config).unwrap();
+        let authenticator = authenticator(&config, &Metrics::default()).unwrap();
         assert_eq!(authenticator.methods(), methods);
         let by_password = authenticator.password(&attempt(), PASSWORD).await;
         assert_eq!(matches!(by_password, Verdict::Accepted(_)), methods.password, "{by_password:?}");
@@ -279,7 +279,7 @@ async fn authorization_has_the_last_word_and_adds_to_what_is_known() {
         authz: AuthzAuth { method: AuthMethod::Webhook, webhook: settings(&server.url()) },
         ..Auth::default()
     };
-    let authenticator = authenticator(&config).unwrap();
+    let authenticator = authenticator(&config, &Metrics::default()).unwrap();
     let Verdict::Accepted(identity) = authenticator.password(&attempt(), PASSWORD).await else {
         panic!("rejected")
     };
@@ -306,7 +306,10 @@ async fn without_a_clear_yes_of_authorization_nobody_gets_in() {
             authz: AuthzAuth { method: AuthMethod::Webhook, webhook: settings(&server.url()) },
             ..Auth::default()
         };
-        let verdict = authenticator(&config).unwrap().authorize(&attempt(), Identity::default()).await;
+        let verdict = authenticator(&config, &Metrics::default())
+            .unwrap()
+            .authorize(&attempt(), Identity::default())
+            .await;
         assert!(!matches!(verdict, Verdict::Accepted(_)), "{answer}");
     }
 }
@@ -331,4 +334,125 @@ async fn the_configuration_server_is_asked_at_its_very_url_and_understood() {
     assert_eq!(seen[0].path, "/c/");
     assert!(!String::from_utf8_lossy(&seen[0].body).contains("TOKEN"));
     assert!(String::from_utf8_lossy(&seen[1].body).contains("TOKEN"));
+}
+
+#[tokio::test]
+async fn a_server_without_answers_is_no_longer_waited_for_until_it_answers_again() {
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let there = Arc::clone(&up);
+    let server = Server::start(move |_, _| match there.load(std::sync::atomic::Ordering::SeqCst) {
+        true => reply(200, YES),
+        false => reply(503, ""),
+    })
+    .await;
+    let breaker = CircuitBreaker { failures: 2, open_for: Duration::from_millis(300) };
+    let short = Settings {
+        auth_timeout: Duration::from_millis(50),
+        timeout: Duration::from_millis(50),
+        circuit_breaker: breaker,
+        ..settings(&server.url())
+    };
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let counted = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    let hook = webhook(&short).with_metrics(&metrics);
+    for _ in 0..2 {
+        assert!(reason(hook.password(&attempt(), PASSWORD).await).contains("status 503"));
+    }
+    let asked = server.seen().len();
+    let denial = reason(hook.password(&attempt(), PASSWORD).await);
+    assert!(denial.contains("not asked, since it has given no answers"), "{denial}");
+    assert_eq!(server.seen().len(), asked, "it was asked all the same");
+    let text = counted();
+    for line in [
+        "containerssh_webhook_circuit_open{webhook=\"password\"} 1",
+        "containerssh_webhook_circuit_denied_total{webhook=\"password\"} 1",
+        "containerssh_auth_server_requests_total{authtype=\"password\",retry=\"0\"} 2",
+        "containerssh_auth_server_failures_total{type=\"hard\",authtype=\"password\",",
+        "reason=\"AUTH_INVALID_STATUS\"}",
+    ] {
+        assert!(text.contains(line), "{line} is missing:\n{text}");
+    }
+    // The server comes back; the next question after the pause finds it so.
+    up.store(true, std::sync::atomic::Ordering::SeqCst);
+    let verdict = loop {
+        match hook.password(&attempt(), PASSWORD).await {
+            Verdict::Unavailable(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            verdict => break verdict,
+        }
+    };
+    assert!(matches!(verdict, Verdict::Accepted(_)));
+    assert!(counted().contains("containerssh_webhook_circuit_open{webhook=\"password\"} 0"));
+}
+
+#[tokio::test]
+async fn wrong_answers_open_no_circuit() {
+    let server = Server::start(|number, _| match number {
+        0..10 => reply(404, ""),
+        _ => reply(200, YES),
+    })
+    .await;
+    let hook = webhook(&settings(&server.url()));
+    for _ in 0..10 {
+        assert!(reason(hook.password(&attempt(), PASSWORD).await).contains("status 404"));
+    }
+    assert!(matches!(hook.password(&attempt(), PASSWORD).await, Verdict::Accepted(_)));
+}
+
+/// Answers with `Cache-Control`.
+fn fresh(control: &'static str, body: &'static str) -> common::Answer {
+    Box::pin(async move { ([("cache-control", control)], body).into_response() })
+}
+
+#[tokio::test]
+async fn an_answer_that_may_be_kept_is_asked_for_once_and_only_for_the_same_question() {
+    let server = Server::start(|_, _| fresh("max-age=600", YES)).await;
+    let hook = webhook(&settings(&server.url()));
+    let first = hook.password(&attempt(), PASSWORD).await;
+    let again = Attempt {
+        connection_id: "f".repeat(32),
+        remote_addr: "192.0.2.7:45761".parse().unwrap(),
+        ..attempt()
+    };
+    assert_eq!(hook.password(&again, PASSWORD).await, first, "all that the answer brought");
+    assert_eq!(server.seen().len(), 1);
+    for (attempt, password) in [
+        (attempt(), b"other".as_slice()),
+        (Attempt { username: "bob".into(), ..attempt() }, PASSWORD),
+        (Attempt { remote_addr: "192.0.2.8:45760".parse().unwrap(), ..attempt() }, PASSWORD),
+        (Attempt { client_version: "SSH-2.0-Other".into(), ..attempt() }, PASSWORD),
+    ] {
+        let asked = server.seen().len();
+        hook.password(&attempt, password).await;
+        assert_eq!(server.seen().len(), asked + 1, "{attempt:?}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_failures_and_answers_without_a_word_of_it_are_not_kept() {
+    let refused = r#"{"success":false}"#;
+    for (control, body) in
+        [("max-age=600", refused), ("max-age=600", "{}"), ("private", YES), ("no-store", YES)]
+    {
+        let server = Server::start(move |_, _| fresh(control, body)).await;
+        let hook = webhook(&settings(&server.url()));
+        hook.password(&attempt(), PASSWORD).await;
+        hook.password(&attempt(), PASSWORD).await;
+        assert_eq!(server.seen().len(), 2, "{control}: {body}");
+    }
+    let server = Server::start(|_, _| {
+        Box::pin(async {
+            (axum::http::StatusCode::NOT_FOUND, [("cache-control", "max-age=600")], YES).into_response()
+        })
+    })
+    .await;
+    let hook = webhook(&settings(&server.url()));
+    for _ in 0..2 {
+        assert!(reason(hook.password(&attempt(), PASSWORD).await).contains("404"));
+    }
+    assert_eq!(server.seen().len(), 2);
 }

@@ -10,7 +10,7 @@ use crate::parse::Warning;
 use crate::parse::{self, ConfigError, Problems, Syntax};
 use crate::value::{keyword::keyword_enum, masked};
 use crate::{
-    Audit, Auth, ConfigServer, Drain, Health, Kubernetes, Local, Log, Metrics, Security, Session, Ssh,
+    Audit, Auth, ConfigServer, Drain, GeoIp, Health, Kubernetes, Local, Log, Metrics, Security, Session, Ssh,
 };
 
 keyword_enum! {
@@ -58,6 +58,9 @@ pub struct Config {
     pub metrics: Metrics,
     /// Health.
     pub health: Health,
+    /// From which countries clients come.
+    #[serde(skip_serializing_if = "GeoIp::is_default")]
+    pub geoip: GeoIp,
     /// How long a session may last.
     pub session: Session,
     /// How the gateway lets sessions end.
@@ -120,6 +123,8 @@ impl Config {
         self.security.check(problems);
         self.audit.check(problems);
         self.metrics.check(problems);
+        self.log.check(problems);
+        self.geoip.check(problems);
     }
 
     /// The configuration as the YAML file that [`Config::load`] reads back to the same value. **Holds secrets.**
@@ -139,7 +144,7 @@ impl Config {
     }
 
     /// Sha256 over the settings that only a restart changes, as 64 hexadecimal digits: `ssh.listen`, `ssh.hostkeys`,
-    /// the directories records are kept in, and the listeners of health, metrics and the identity provider's redirect. Everything else takes effect for
+    /// the directories records are kept in, where the log goes, and the listeners of health, metrics and the identity provider's redirect. Everything else takes effect for
     /// new connections once the file changes. Host keys given as files count by name.
     #[must_use]
     pub fn static_fingerprint(&self) -> String {
@@ -153,9 +158,10 @@ impl Config {
         let redirect = self.auth.keyboard_interactive.redirect();
         // Strings, numbers and lists of them always have a JSON form.
         // What is not there does not count, so that gateways of earlier releases are not restarted for it.
-        let text = match redirect {
-            None => serde_json::to_vec(&fixed),
-            Some(_) => serde_json::to_vec(&(fixed, redirect)),
+        let text = match (redirect, self.log.fixed()) {
+            (None, None) => serde_json::to_vec(&fixed),
+            (redirect, None) => serde_json::to_vec(&(fixed, redirect)),
+            (redirect, log) => serde_json::to_vec(&(fixed, redirect, log)),
         }
         .unwrap_or_default();
         hex::encode(Sha256::digest(&text))

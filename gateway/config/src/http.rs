@@ -80,11 +80,38 @@ keyword_enum! {
     }
 }
 
+/// When a server that gives no answers is no longer waited for: a circuit breaker of each client's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct CircuitBreaker {
+    /// Questions in a row without an answer after which everybody is denied at once. 0: never.
+    pub failures: u32,
+    /// Time until somebody's question is passed on again, to see whether there is an answer.
+    #[schemars(with = "crate::schema::Duration")]
+    #[serde(with = "duration")]
+    pub open_for: Duration,
+}
+
+impl Default for CircuitBreaker {
+    fn default() -> Self {
+        // One slow login is no outage, and ten seconds are shorter than anybody takes to type a password again twice.
+        Self { failures: 5, open_for: Duration::from_secs(10) }
+    }
+}
+
+impl CircuitBreaker {
+    /// Whether it is as it comes.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A webhook of authentication: an HTTP client with a deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Webhook {
-    /// Where to ask: `/password`, `/pubkey` or `/authz` is appended.
+    /// Where to ask: `/password`, `/pubkey`, `/authz` or `/teardown` is appended.
     pub url: String,
     /// Whether a redirect is followed.
     pub allow_redirects: bool,
@@ -117,6 +144,9 @@ pub struct Webhook {
     #[schemars(with = "crate::schema::Names<CipherSuite>")]
     #[serde(deserialize_with = "names", skip_serializing_if = "Vec::is_empty")]
     pub cipher: Vec<CipherSuite>,
+    /// When the server is no longer waited for.
+    #[serde(skip_serializing_if = "CircuitBreaker::is_default")]
+    pub circuit_breaker: CircuitBreaker,
 }
 
 impl Default for Webhook {
@@ -132,6 +162,7 @@ impl Default for Webhook {
             tls_version: TlsVersion::default(),
             curves: Vec::new(),
             cipher: Vec::new(),
+            circuit_breaker: CircuitBreaker::default(),
         }
     }
 }
@@ -169,6 +200,9 @@ pub struct ConfigServer {
     #[schemars(with = "crate::schema::Names<CipherSuite>")]
     #[serde(deserialize_with = "names", skip_serializing_if = "Vec::is_empty")]
     pub cipher: Vec<CipherSuite>,
+    /// When the server is no longer waited for.
+    #[serde(skip_serializing_if = "CircuitBreaker::is_default")]
+    pub circuit_breaker: CircuitBreaker,
     /// Whether the server is told what authentication marked as sensitive.
     pub transmit_sensitive_metadata: bool,
 }
@@ -187,6 +221,7 @@ impl Default for ConfigServer {
             tls_version,
             curves,
             cipher,
+            circuit_breaker: CircuitBreaker::default(),
             transmit_sensitive_metadata: false,
         }
     }
@@ -205,8 +240,19 @@ impl ConfigServer {
     /// The client that asks it.
     #[must_use]
     pub fn client(&self) -> Webhook {
-        let Self { url, allow_redirects, timeout, cacert, cert, key, tls_version, curves, cipher, .. } =
-            self.clone();
+        let Self {
+            url,
+            allow_redirects,
+            timeout,
+            cacert,
+            cert,
+            key,
+            tls_version,
+            curves,
+            cipher,
+            circuit_breaker,
+            ..
+        } = self.clone();
         Webhook {
             url,
             allow_redirects,
@@ -218,6 +264,7 @@ impl ConfigServer {
             tls_version,
             curves,
             cipher,
+            circuit_breaker,
         }
     }
 
@@ -287,6 +334,8 @@ where
 
 /// The reference's lower bound for one request.
 const MIN_TIMEOUT: Duration = Duration::from_millis(100);
+/// A breaker that closes sooner spares nobody anything.
+const MIN_OPEN: Duration = Duration::from_millis(100);
 
 pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
     if url.is_empty() {
@@ -317,6 +366,12 @@ impl Webhook {
         }
         if self.auth_timeout < self.timeout {
             problems.invalid(key("authTimeout"), "must not be shorter than timeout");
+        }
+        if self.circuit_breaker.failures > 0 && self.circuit_breaker.open_for < MIN_OPEN {
+            problems.invalid(
+                key("circuitBreaker.openFor"),
+                "must be at least 100ms; to switch it off, set circuitBreaker.failures to 0",
+            );
         }
         if self.cert.is_some() != self.key.is_some() {
             let (missing, present) = if self.cert.is_none() { ("cert", "key") } else { ("key", "cert") };

@@ -20,6 +20,7 @@ mod agent;
 mod audit;
 mod auth;
 mod config;
+mod geoip;
 mod http;
 mod kubernetes;
 mod local;
@@ -43,15 +44,16 @@ pub use audit::{
     ServerSideEncryption, Signing, Spool, SseType, SyslogProtocol,
 };
 pub use auth::{
-    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, KeyboardInteractiveAuth,
-    KeyboardInteractiveMethod, MethodList, OAuth2, OAuth2Provider, Oidc, PasswordAuth, PublicKeyAuth,
-    Redirect,
+    Auth, AuthMethod, AuthenticationMethod, AuthorizedKeys, AuthzAuth, Certificates, GitHub,
+    KeyboardInteractiveAuth, KeyboardInteractiveMethod, MethodList, OAuth2, OAuth2Provider, Oidc,
+    PasswordAuth, PublicKeyAuth, Redirect, TeardownAuth,
 };
 pub use config::{BackendKind, Config};
-pub use http::{CipherSuite, ConfigServer, Curve, TlsVersion, Webhook};
+pub use geoip::{GeoIp, GeoIpProvider};
+pub use http::{CipherSuite, CircuitBreaker, ConfigServer, Curve, TlsVersion, Webhook};
 pub use kubernetes::{Connection, Kubernetes, Pod, Timeouts};
 pub use local::{Local, RunAs};
-pub use log::{Log, LogDestination};
+pub use log::{Log, LogDestination, LogProtocol, LogSyslog, SyslogFacility};
 pub use models::{PodMode, USERNAME_PLACEHOLDER, WarmPool};
 pub use parse::{ConfigError, MAX_CONFIG_BYTES, Problem, Syntax, Warning};
 pub use reference_doc::markdown as reference_markdown;

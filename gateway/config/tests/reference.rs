@@ -8,7 +8,7 @@
     reason = "a test stops at the first surprise"
 )]
 
-use containerssh_config::{AuthMethod, Config, Curve, Syntax};
+use containerssh_config::{AuthMethod, Config, Curve, GitHub, Syntax};
 use serde_json::{Map, Value, json};
 
 const TABLE: &str = include_str!("data/reference.tsv");
@@ -51,6 +51,11 @@ fn file(key: &str, value: &Value) -> String {
             "clientId": "gateway", "oidc": {"url": "http://idp.example", "deviceFlow": true},
         }});
     }
+    if key.starts_with("auth.keyboardInteractive.oauth2.github")
+        || key == "auth.keyboardInteractive.oauth2.provider"
+    {
+        whole["auth"]["keyboardInteractive"]["oauth2"] = json!({"clientId": "gateway", "provider": "github"});
+    }
     for section in ["password", "publicKey"] {
         if key.starts_with(&format!("auth.{section}.webhook")) {
             whole["auth"][section] = json!({"method": "webhook", "webhook": {"url": "http://hook.example"}});
@@ -83,10 +88,15 @@ fn defaults_are_what_the_table_says() {
     actual["configserver"]["url"] = json!("");
     actual["auth"]["authz"]["webhook"]["url"] = json!("");
     actual["auth"]["keyboardInteractive"]["oauth2"]["clientId"] = json!("");
+    actual["auth"]["keyboardInteractive"]["oauth2"]["github"] =
+        serde_json::to_value(GitHub::default()).unwrap();
     actual["kubernetes"]["pod"]["spec"]["containers"][0]
         .as_object_mut()
         .unwrap()
         .retain(|_, value| !value.is_null());
+    actual["geoip"] = serde_json::to_value(&Config::default().geoip).unwrap();
+    actual["log"]["file"] = json!(Config::default().log.file);
+    actual["log"]["syslog"] = serde_json::to_value(&Config::default().log.syslog).unwrap();
     let pod = &Config::default().kubernetes.pod;
     actual["kubernetes"]["pod"]["agentPath"] = json!(pod.agent_path);
     actual["audit"]["intercept"]["forwarding"] = json!(Config::default().audit.intercept.forwarding);
@@ -263,5 +273,99 @@ fn methods_in_a_row_have_to_be_configured_and_make_sense() {
     ] {
         let error = parse(wrong).unwrap_err().to_string();
         assert!(error.contains(words) && error.contains("auth.authenticationMethods"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn circuit_breakers_and_the_teardown_webhook_are_configured_like_everything_else() {
+    let parse = |auth: &str| {
+        let text = format!("auth: {{publicKey: {{authorizedKeys: {{paths: [/k]}}}}, {auth}}}");
+        Config::parse(&text, "c.yaml", Syntax::Yaml).map(|config| config.auth)
+    };
+    let webhook =
+        |extra: &str| format!("password: {{method: webhook, webhook: {{url: 'http://a', {extra}}}}}");
+    let default = parse(&webhook("")).unwrap().password.webhook.circuit_breaker;
+    assert_eq!((default.failures, default.open_for.as_secs()), (5, 10));
+    let off = parse(&webhook("circuitBreaker: {failures: 0}")).unwrap().password.webhook.circuit_breaker;
+    assert_eq!(off.failures, 0);
+    let teardown = parse("teardown: {method: webhook, webhook: {url: 'http://a', authTimeout: 1h}}").unwrap();
+    assert_eq!(teardown.teardown.webhook.auth_timeout.as_secs(), 3600);
+    for (wrong, key, words) in [
+        (webhook("circuitBreaker: {openFor: 1ms}"), "circuitBreaker.openFor", "at least 100ms"),
+        (webhook("circuitBreaker: {failure: 3}"), "circuitBreaker.failure", "did you mean \"failures\""),
+        (webhook("circuitBreaker: {failures: -1}"), "circuitBreaker.failures", ""),
+        ("teardown: {method: webhook}".to_owned(), "auth.teardown.webhook.url", "is missing"),
+        ("teardown: {webhook: {url: 'http://a'}}".to_owned(), "auth.teardown.method", "must be \"webhook\""),
+        (
+            "teardown: {method: webhook, webhook: {url: 'http://a', circuitBreaker: {failures: 3}}}"
+                .to_owned(),
+            "auth.teardown.webhook.circuitBreaker",
+            "has no effect",
+        ),
+    ] {
+        let error = parse(&wrong).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains(words), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn github_is_configured_by_the_reference_s_keys() {
+    let parse = |oauth2: &str| {
+        let text = format!("auth: {{keyboardInteractive: {{method: oauth2, oauth2: {{{oauth2}}}}}}}");
+        Config::parse(&text, "c.yaml", Syntax::Yaml).map(|config| config.auth.keyboard_interactive)
+    };
+    let github = "clientId: c, provider: github";
+    let least = parse(github).unwrap();
+    assert_eq!((least.redirect(), least.oauth2.has_device_flow()), (None, true));
+    let both = parse(&format!("{github}, clientSecret: s, deviceFlowClients: [SSH-2.0-OpenSSH]")).unwrap();
+    assert!(both.redirect().is_some());
+    let strict =
+        parse(&format!("{github}, github: {{requireOrgMembership: acme, require2FA: true}}")).unwrap();
+    assert_eq!(strict.oauth2.github.require_org_membership, "acme");
+    assert!(strict.oauth2.github.require_2fa && strict.oauth2.github.enforce_username);
+    for (wrong, words) in [
+        ("provider: github", "oauth2.clientId"),
+        ("clientId: c, github: {require2FA: true}", "must be \"github\""),
+        ("clientId: c, provider: github, oidc: {url: 'http://a'}", "must be \"oidc\""),
+        ("clientId: c, provider: github, deviceFlowClients: [x]", "oauth2.clientSecret"),
+        ("clientId: c, provider: github, github: {requireOrgMembership: a/b}", "one organisation's name"),
+        ("clientId: c, provider: github, github: {enforceScopes: ['a b']}", "one scope in each entry"),
+        ("clientId: c, provider: github, github: {apiurl: api}", "must begin with http"),
+        ("clientId: c, provider: github, github: {apiUrl: 'http://a'}", "did you mean \"apiurl\""),
+        ("clientId: c, provider: generic", "does not say who the user is"),
+    ] {
+        let error = parse(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn logs_go_where_the_reference_s_keys_say() {
+    let parse = |log: &str| {
+        let text = format!("log: {{{log}}}\nauth: {{publicKey: {{authorizedKeys: {{paths: [/k]}}}}}}");
+        Config::parse(&text, "c.yaml", Syntax::Yaml)
+    };
+    let syslog =
+        parse("destination: syslog, syslog: {destination: 'logs.example:514', facility: local7, pid: true}");
+    let syslog = syslog.unwrap().log.syslog;
+    assert_eq!((syslog.facility.number(), syslog.is_local(), syslog.connection()), (23, false, None));
+    let tls = parse("destination: syslog, syslog: {destination: '[::1]:6514', protocol: tls}").unwrap();
+    assert_eq!(tls.log.syslog.connection().unwrap().host_and_port(), Some(("::1", 6514)));
+    let stdout = parse("destination: stdout, file: relative").unwrap();
+    assert_eq!(stdout.static_fingerprint(), parse("").unwrap().static_fingerprint());
+    assert_ne!(stdout.static_fingerprint(), tls.static_fingerprint(), "another output needs a restart");
+    for (wrong, words) in [
+        ("destination: file, file: relative.log", "log.file (must be an absolute path)"),
+        ("destination: syslog, syslog: {destination: logs}", "log.syslog.destination (must be"),
+        ("destination: syslog, syslog: {destination: 'logs:0'}", "log.syslog.destination (must be"),
+        ("destination: syslog, syslog: {protocol: tcp}", "log.syslog.protocol (has no effect"),
+        ("destination: syslog, syslog: {cacert: /ca}", "log.syslog.cacert"),
+        ("destination: syslog, syslog: {destination: 'l:1', protocol: tls, cert: /c}", "log.syslog.key"),
+        ("destination: syslog, syslog: {tag: 'a b'}", "log.syslog.tag"),
+        ("destination: syslog, syslog: {facility: local8}", "log.syslog.facility"),
+        ("destination: sylog", "log.destination"),
+    ] {
+        let error = parse(wrong).unwrap_err().to_string();
+        assert!(error.contains(words), "{wrong}: {error}");
     }
 }

@@ -14,6 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::clean::{self, MAX_LABELS, MAX_MESSAGE, MAX_VALUE};
 use crate::line::{Labels, Value, render};
 use crate::queue::Queue;
+use crate::syslog::Header;
 use crate::{Format, Level, code, own};
 
 /// Events of targets that start like this are ours.
@@ -25,6 +26,7 @@ pub struct LogLayer {
     format: Format,
     queue: Arc<Queue>,
     now: fn() -> Timestamp,
+    header: Option<Header>,
 }
 
 impl fmt::Debug for LogLayer {
@@ -40,7 +42,13 @@ impl LogLayer {
     /// A layer that shows lines from the level in `level` (its index in [`Level::ALL`]) on.
     #[must_use]
     pub fn new(level: Arc<AtomicU8>, format: Format, queue: Arc<Queue>, now: fn() -> Timestamp) -> Self {
-        Self { level, format, queue, now }
+        Self { level, format, queue, now, header: None }
+    }
+
+    /// Each line begins with a syslog header, which says when it was and how bad it is.
+    #[must_use]
+    pub fn with_header(self, header: Option<Header>) -> Self {
+        Self { header, ..self }
     }
 
     fn level(&self) -> Level {
@@ -149,6 +157,7 @@ where
         let code = collector.code.as_deref().unwrap_or(code::UNKNOWN_ERROR);
         self.queue.push(&render(
             self.format,
+            self.header.as_ref(),
             (self.now)(),
             level,
             code,

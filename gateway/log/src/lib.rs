@@ -29,6 +29,7 @@
 
 pub mod clean;
 pub mod codes;
+mod file;
 mod init;
 mod layer;
 mod level;
@@ -36,9 +37,10 @@ mod line;
 mod macros;
 mod own;
 pub mod queue;
+pub mod syslog;
 
 pub use codes::{Entry, Table};
-pub use init::{Handle, InitError, LogSettings, init};
+pub use init::{Handle, InitError, LogSettings, Output, init, init_with};
 pub use layer::LogLayer;
 pub use level::{Format, Level, UnknownKeyword};
 pub use own::OwnLevel;
@@ -50,6 +52,7 @@ codes! {
     /// Codes of the log itself.
     pub mod code {
         LOG_WRITE_FAILED = "Lines of the log could not be written and are lost: the reader was gone or too slow.";
+        LOG_ROTATE_FAILED = "The log's file could not be opened anew (SIGHUP). Lines go where they went before.";
         UNKNOWN_ERROR = "A message without a code of its own, mostly from a library.";
     }
 }

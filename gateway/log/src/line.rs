@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use serde::Serialize;
 
+use crate::syslog::Header;
 use crate::{Format, Level};
 
 /// A label's value: what `tracing` can carry, cleaned.
@@ -26,8 +27,10 @@ pub(crate) type Labels = BTreeMap<&'static str, Value>;
 /// What a line says. The order of the fields is that of ContainerSSH's `ljson`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
-    pub(crate) timestamp: String,
-    pub(crate) level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<&'static str>,
     pub(crate) code: &'a str,
     pub(crate) message: &'a str,
     pub(crate) details: &'a Labels,
@@ -39,23 +42,34 @@ pub(crate) fn timestamp(now: Timestamp) -> String {
     PRINTER.timestamp_to_string(&now)
 }
 
-/// Renders a line with its newline.
+/// Renders a line with its newline. Where there is a syslog header, it has timestamp and level, and the rest leaves them out.
 pub(crate) fn render(
     format: Format,
+    header: Option<&Header>,
     now: Timestamp,
     level: Level,
     code: &str,
     message: &str,
     details: &Labels,
 ) -> Vec<u8> {
-    let line = Line { timestamp: timestamp(now), level: level.as_str(), code, message, details };
     let mut bytes = Vec::with_capacity(256);
+    let line = match header {
+        Some(header) => {
+            header.write(&mut bytes, now, level, code);
+            Line { timestamp: None, level: None, code, message, details }
+        }
+        None => {
+            let (timestamp, level) = (Some(timestamp(now)), Some(level.as_str()));
+            Line { timestamp, level, code, message, details }
+        }
+    };
+    let begin = bytes.len();
     match format {
         Format::Ljson => {
             // Writing strings, numbers and a map with text keys into memory cannot fail; a float that JSON
             // does not know becomes null.
             if serde_json::to_writer(&mut bytes, &line).is_err() {
-                bytes.clear();
+                bytes.truncate(begin);
             }
         }
         Format::Text => text(&mut bytes, &line),
@@ -66,7 +80,10 @@ pub(crate) fn render(
 
 fn text(bytes: &mut Vec<u8>, line: &Line<'_>) {
     // Writing into memory cannot fail.
-    let _ = write!(bytes, "{}\t{}\t{} (code={}", line.timestamp, line.level, line.message, line.code);
+    if let (Some(timestamp), Some(level)) = (&line.timestamp, line.level) {
+        let _ = write!(bytes, "{timestamp}\t{level}\t");
+    }
+    let _ = write!(bytes, "{} (code={}", line.message, line.code);
     for (name, value) in line.details {
         let _ = match value {
             Value::Bool(value) => write!(bytes, " {name}={value}"),

@@ -18,6 +18,8 @@ pub type LossReport = Box<dyn Fn(u64) -> Vec<u8> + Send>;
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
+    unreported: u64,
+    /// All that was ever lost, reported or not.
     lost: u64,
     /// The last write failed. Losses are reported once there is a line to try again with, not in a busy loop.
     broken: bool,
@@ -29,7 +31,7 @@ struct State {
 
 impl State {
     fn has_work(&self) -> bool {
-        !self.waiting.is_empty() || (self.lost > 0 && !self.broken)
+        !self.waiting.is_empty() || (self.unreported > 0 && !self.broken)
     }
 }
 
@@ -56,6 +58,7 @@ impl Queue {
     pub fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.waiting.len() + line.len() > QUEUE_BYTES {
+            state.unreported += 1;
             state.lost += 1;
         } else {
             state.waiting.extend_from_slice(line);
@@ -80,6 +83,11 @@ impl Queue {
         true
     }
 
+    /// Lines lost since the start.
+    pub fn lost(&self) -> u64 {
+        self.lock().lost
+    }
+
     /// Ends the thread once everything is written.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -100,27 +108,46 @@ impl Queue {
                 return;
             }
             std::mem::swap(&mut batch, &mut state.waiting);
-            let lost = std::mem::take(&mut state.lost);
+            let lost = std::mem::take(&mut state.unreported);
             state.batches_taken += 1;
             drop(state);
 
-            let lines = batch.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let own = batch.len();
             if lost > 0 {
                 batch.extend_from_slice(&report(lost));
             }
-            let failed = output.write_all(&batch).and_then(|()| output.flush()).is_err();
+            let written = write_out(&mut output, &batch);
+            let failed = written < batch.len();
+            // What an output took before it failed is not lost; a line of which it took a part is.
+            let rest = batch.get(written.min(own)..own).unwrap_or_default();
+            let lines = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
             batch.clear();
 
             let mut state = self.lock();
             state.batches_written += 1;
             state.broken = failed;
             if failed {
-                state.lost += lines + lost;
+                state.unreported += lines + lost;
+                state.lost += lines;
             }
             drop(state);
             self.changed.notify_all();
         }
     }
+}
+
+/// Writes a batch and says how much of it the output took before it failed.
+fn write_out(output: &mut impl Write, batch: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = batch.get(written..).filter(|rest| !rest.is_empty()) {
+        match output.write(rest) {
+            Ok(0) => return written,
+            Ok(more) => written += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return written,
+        }
+    }
+    if output.flush().is_ok() { written } else { 0 }
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ async fn run(directory: &Path, data: &Bytes, sessions: usize) -> (f64, f64) {
                 SessionStart {
                     connection_id: format!("bench-{number}"),
                     remote_addr: ([127, 0, 0, 1], 22).into(),
+                    country: String::new(),
                     started: SystemTime::now(),
                 },
                 audit.clone(),

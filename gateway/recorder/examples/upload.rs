@@ -58,6 +58,7 @@ async fn record(audit: &Arc<Audit>, id: &str, data: &Bytes) {
     let start = SessionStart {
         connection_id: id.to_owned(),
         remote_addr: ([192, 0, 2, 1], 22).into(),
+        country: String::new(),
         started: SystemTime::now(),
     };
     let tap = recorder.open(start, audit.clone());

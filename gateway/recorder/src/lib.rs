@@ -195,6 +195,7 @@ impl Recorder {
             connection_id: start.connection_id,
             started: jiff::Timestamp::try_from(start.started).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
             remote_addr: Some(start.remote_addr),
+            country: start.country.clone(),
             user: None,
             gateway: inner.identity.clone(),
             policy: settings.policy.clone(),
@@ -297,6 +298,7 @@ mod tests {
         SessionStart {
             connection_id: id.to_owned(),
             remote_addr: "192.0.2.1:1".parse().unwrap(),
+            country: String::new(),
             started: SystemTime::now(),
         }
     }

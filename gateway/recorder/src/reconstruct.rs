@@ -30,6 +30,7 @@ pub(crate) fn sidecar(
         connection_id: id.to_string(),
         started: jiff::Timestamp::try_from(modified).unwrap_or(jiff::Timestamp::UNIX_EPOCH),
         remote_addr: None,
+        country: String::new(),
         user: None,
         gateway: gateway.clone(),
         policy: present.policy.clone(),
@@ -65,7 +66,8 @@ pub(crate) fn sidecar(
 /// Takes from a record what a sidecar holds.
 fn learn(sidecar: &mut Sidecar, message: &Message) {
     match &message.payload {
-        Payload::Connect { remote_addr, .. } => {
+        Payload::Connect { remote_addr, country } => {
+            sidecar.country.clone_from(country);
             // The reference writes the address alone.
             sidecar.remote_addr = remote_addr
                 .parse()

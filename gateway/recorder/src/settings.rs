@@ -28,6 +28,8 @@ pub struct SessionStart {
     pub connection_id: String,
     /// Where the client comes from.
     pub remote_addr: SocketAddr,
+    /// The country it comes from, an ISO 3166-1 code of two letters; empty where nobody knows.
+    pub country: String,
     /// When it connected.
     pub started: SystemTime,
 }

@@ -48,6 +48,7 @@ pub use codes::code;
 pub use error::EventsError;
 pub use event::{FinishedRecord, Recovered, Source};
 pub use feed::{Feed, Place};
+pub use syslog::SyslogLines;
 
 use crate::encode::Style;
 use crate::event::{Event, Kinds, Origin, What};

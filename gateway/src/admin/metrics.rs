@@ -12,15 +12,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::geoip::Country;
 use crate::ssh::ForwardKind;
 
-/// Where clients come from; without a GeoIP database the reference says `XX`.
+/// Where clients come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Country {
-    country: &'static str,
+struct Origin {
+    country: Country,
 }
-
-const COUNTRY: Country = Country { country: "XX" };
 
 /// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -34,7 +33,7 @@ pub(crate) enum AuthType {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AuthLabels {
     authtype: AuthType,
-    country: &'static str,
+    country: Country,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -77,10 +76,10 @@ impl Drop for CurrentForward {
 /// What is counted. One per process.
 #[derive(Debug)]
 pub struct Metrics {
-    connections: Family<Country, Counter>,
-    current_connections: Family<Country, Gauge>,
-    handshakes: Family<Country, Counter>,
-    failed_handshakes: Family<Country, Counter>,
+    connections: Family<Origin, Counter>,
+    current_connections: Family<Origin, Gauge>,
+    handshakes: Family<Origin, Counter>,
+    failed_handshakes: Family<Origin, Counter>,
     refused: Family<Reason, Counter>,
     auth_success: Family<AuthLabels, Counter>,
     auth_failures: Family<AuthLabels, Counter>,
@@ -90,17 +89,22 @@ pub struct Metrics {
     backend_start_seconds: Histogram,
     sessions: Gauge<i64, AtomicI64>,
     sessions_total: Counter,
+    first_byte_seconds: Histogram,
     forwards: Family<ForwardLabel, Counter>,
     forwards_failed: Family<ForwardLabel, Counter>,
     current_forwards: Gauge<i64, AtomicI64>,
     forwarded_bytes: Family<Direction, Counter>,
     bytes: Family<Direction, Counter>,
     policy: Family<PolicyLabels, Gauge>,
+    /// Connections, whatever their country.
+    open: AtomicI64,
     draining: AtomicBool,
 }
 
 /// Waits in seconds, from a cached image to a slow pull.
 const START_BUCKETS: [f64; 10] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0];
+/// Waits in seconds, from a program in a pod that is there to the first one in a pod whose image is pulled.
+const FIRST_BYTE_BUCKETS: [f64; 12] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0];
 /// Waits in seconds, from a file to a webhook that is retried.
 const AUTH_BUCKETS: [f64; 9] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0];
 
@@ -121,17 +125,19 @@ impl Metrics {
             backend_start_seconds: Histogram::new(START_BUCKETS),
             sessions: Gauge::default(),
             sessions_total: Counter::default(),
+            first_byte_seconds: Histogram::new(FIRST_BYTE_BUCKETS),
             forwards: Family::default(),
             forwards_failed: Family::default(),
             current_forwards: Gauge::default(),
             forwarded_bytes: Family::default(),
             bytes: Family::default(),
             policy: Family::default(),
+            open: AtomicI64::new(0),
             draining: AtomicBool::new(false),
         };
         metrics.register_all(registry);
         // From the first scrape on there is a number to compare with.
-        let _ = metrics.current_connections.get_or_create(&COUNTRY);
+        let _ = metrics.current_connections.get_or_create(&Origin { country: Country::UNKNOWN });
         Arc::new(metrics)
     }
 
@@ -152,6 +158,12 @@ impl Metrics {
         ssh.register("refused_connections", "Connections turned away by a limit", self.refused.clone());
         ssh.register("current_sessions", "Session channels open now", self.sessions.clone());
         ssh.register("sessions", "Session channels opened", self.sessions_total.clone());
+        ssh.register_with_unit(
+            "first_byte",
+            "Time from the request for a program to the first byte of its output, the guest's start included",
+            Unit::Seconds,
+            self.first_byte_seconds.clone(),
+        );
         ssh.register(
             "forwards",
             "Forwarded streams opened, by the type of their channel",
@@ -196,15 +208,17 @@ impl Metrics {
         );
     }
 
-    pub(crate) fn connected(&self) {
-        self.connections.get_or_create(&COUNTRY).inc();
-        self.current_connections.get_or_create(&COUNTRY).inc();
+    pub(crate) fn connected(&self, country: Country) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.connections.get_or_create(&Origin { country }).inc();
+        self.current_connections.get_or_create(&Origin { country }).inc();
     }
 
-    pub(crate) fn disconnected(&self, logged_in: bool, (read, written): (u64, u64)) {
-        self.current_connections.get_or_create(&COUNTRY).dec();
+    pub(crate) fn disconnected(&self, country: Country, logged_in: bool, (read, written): (u64, u64)) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.current_connections.get_or_create(&Origin { country }).dec();
         if !logged_in {
-            self.failed_handshakes.get_or_create(&COUNTRY).inc();
+            self.failed_handshakes.get_or_create(&Origin { country }).inc();
         }
         self.bytes.get_or_create(&Direction { direction: "in" }).inc_by(read);
         self.bytes.get_or_create(&Direction { direction: "out" }).inc_by(written);
@@ -214,12 +228,12 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
-    pub(crate) fn logged_in(&self) {
-        self.handshakes.get_or_create(&COUNTRY).inc();
+    pub(crate) fn logged_in(&self, country: Country) {
+        self.handshakes.get_or_create(&Origin { country }).inc();
     }
 
-    pub(crate) fn auth(&self, authtype: AuthType, accepted: bool, took: Duration) {
-        let labels = AuthLabels { authtype, country: COUNTRY.country };
+    pub(crate) fn auth(&self, country: Country, authtype: AuthType, accepted: bool, took: Duration) {
+        let labels = AuthLabels { authtype, country };
         let counter = if accepted { &self.auth_success } else { &self.auth_failures };
         counter.get_or_create(&labels).inc();
         self.auth_seconds.get_or_create(&labels).observe(took.as_secs_f64());
@@ -240,6 +254,11 @@ impl Metrics {
     pub(crate) fn session_opened(&self) {
         self.sessions.inc();
         self.sessions_total.inc();
+    }
+
+    /// A program's first output has gone to the client.
+    pub(crate) fn first_byte(&self, took: Duration) {
+        self.first_byte_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn session_closed(&self) {
@@ -283,7 +302,7 @@ impl Metrics {
     /// Connections open now.
     #[must_use]
     pub fn connections(&self) -> i64 {
-        self.current_connections.get_or_create(&COUNTRY).get()
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Sessions open now.

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Metrics;
 use crate::cli::Demo;
+use crate::geoip::Countries;
 use crate::serve::{Deps, serve};
 use crate::snapshot::{Services, Snapshot};
 use auth::OneUser;
@@ -79,6 +80,8 @@ async fn gateway(demo: &Demo) -> anyhow::Result<()> {
         authenticator: Arc::new(authenticator),
         backend: Arc::new(LocalBackend::new(HostSettings::of(Base::Host), RunAs::Gateway)),
         tailor: None,
+        teardown: None,
+        countries: Countries::default(),
     };
     let snapshot = Snapshot::new(&config, String::new(), &[host_key], services)?;
     let deps = Deps {

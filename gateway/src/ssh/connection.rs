@@ -11,10 +11,11 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use containerssh_auditlog::Payload;
+use containerssh_auth::webhook::{Ended, Subject};
 use containerssh_backend::{Backend, BackendError};
 use containerssh_recorder::{SessionStart, Tap};
 use russh::server::{Handle, RunningSession, run_stream};
@@ -35,6 +36,7 @@ use super::handler::{Handler, HandlerError};
 use super::messages;
 use crate::admin::Metrics;
 use crate::codes;
+use crate::geoip::Country;
 use crate::serve::{Deps, Drain, Ends, Offence, Place, TooManyOfUser, Wire, WireControl};
 use crate::snapshot::Snapshot;
 
@@ -124,6 +126,8 @@ pub(crate) struct Connection {
     /// 32 lowercase hexadecimal digits.
     pub(crate) id: String,
     pub(crate) peer: SocketAddr,
+    /// Where that is.
+    pub(crate) country: Country,
     /// What the client connected to.
     pub(crate) local: SocketAddr,
     pub(crate) snapshot: Arc<Snapshot>,
@@ -143,6 +147,8 @@ pub(crate) struct Connection {
     pub(super) login: OnceLock<LoggedIn>,
     pub(crate) login_tries: LoginTries,
     own: OnceLock<Own>,
+    /// Whose end is told, once there is somebody who has proven who they are.
+    subject: Mutex<Option<Subject>>,
     guest: OnceLock<GuestSlot>,
     /// Session channels that are open.
     sessions: watch::Sender<usize>,
@@ -155,11 +161,14 @@ pub(crate) struct Connection {
     pub(super) warned_of_idleness: AtomicBool,
     /// Channels asked for so far, by either side; numbers them in records.
     channels: AtomicU64,
+    /// Session channels opened so far.
+    sessions_opened: AtomicU64,
     /// Global requests so far; numbers them in records.
     global_requests: AtomicU64,
     /// Channels that we closed before the client did.
     closed_first: AtomicU64,
     pub(super) accepted: Instant,
+    started: SystemTime,
     /// Milliseconds after `accepted` when a byte last moved in a session or a forwarded stream.
     pub(super) active: AtomicU64,
     /// Ticks in a row at which the client's end was closed.
@@ -180,13 +189,20 @@ pub(crate) async fn serve_connection(
     let id = hex::encode(rand::random::<[u8; 16]>());
     let peer = ends.client;
     prepare(&stream);
-    let start =
-        SessionStart { connection_id: id.clone(), remote_addr: peer, started: std::time::SystemTime::now() };
+    let started = SystemTime::now();
+    let country = snapshot.services.countries.of(peer.ip());
+    let start = SessionStart {
+        connection_id: id.clone(),
+        remote_addr: peer,
+        country: country.as_str().to_owned(),
+        started,
+    };
     let tap = snapshot.record(start);
     let (wire, control) = Wire::new(stream, kill);
     let connection = Arc::new(Connection {
         id,
         peer,
+        country,
         local: ends.server,
         snapshot,
         metrics: deps.metrics,
@@ -201,6 +217,7 @@ pub(crate) async fn serve_connection(
         login: OnceLock::new(),
         login_tries: LoginTries::default(),
         own: OnceLock::new(),
+        subject: Mutex::new(None),
         guest: OnceLock::new(),
         sessions: watch::Sender::new(0),
         forwarding: Forwarding::default(),
@@ -208,14 +225,16 @@ pub(crate) async fn serve_connection(
         warned_of_end: AtomicBool::new(false),
         warned_of_idleness: AtomicBool::new(false),
         channels: AtomicU64::new(0),
+        sessions_opened: AtomicU64::new(0),
         global_requests: AtomicU64::new(0),
         closed_first: AtomicU64::new(0),
         accepted: Instant::now(),
+        started,
         active: AtomicU64::new(0),
         gone_ticks: AtomicU32::new(0),
         place,
     });
-    connection.metrics.connected();
+    connection.metrics.connected(connection.country);
     tracing::info!(
         code = codes::ssh::SSH_CONNECTED,
         module = "ssh",
@@ -244,8 +263,10 @@ fn prepare(stream: &TcpStream) {
 
 /// The supervised part: from the first byte to the end of the SSH session.
 async fn drive(connection: Arc<Connection>, mut wire: Wire) -> Result<(), HandlerError> {
-    let connect =
-        Payload::Connect { remote_addr: connection.peer.ip().to_string(), country: "XX".to_owned() };
+    let connect = Payload::Connect {
+        remote_addr: connection.peer.ip().to_string(),
+        country: connection.country.as_str().to_owned(),
+    };
     // Without a record the client still gets as far as being told why it cannot log in.
     let _ = connection.record(connect).await;
     let snapshot = Arc::clone(&connection.snapshot);
@@ -393,7 +414,7 @@ impl Connection {
             self.end(EndReason::TooManyOfUser);
             return;
         }
-        self.metrics.logged_in();
+        self.metrics.logged_in(self.country);
         self.touch();
         containerssh_log::notice!(
             code = codes::ssh::SSH_HANDSHAKE_SUCCESSFUL,
@@ -447,6 +468,7 @@ impl Connection {
     /// Counts a session until the guard is dropped.
     pub(crate) fn open_session(self: &Arc<Self>) -> SessionGuard {
         self.sessions.send_modify(|sessions| *sessions += 1);
+        self.sessions_opened.fetch_add(1, Ordering::Relaxed);
         self.metrics.session_opened();
         self.touch();
         SessionGuard(Arc::clone(self))
@@ -499,6 +521,31 @@ impl Connection {
         // Neither waits for the other: an API that is away must not hold the record back.
         tokio::join!(close_guest, self.tap.clone().close());
         self.report_end(&reason);
+        self.tell_teardown(reason);
+    }
+
+    /// The connection's end will be told as this user's.
+    pub(crate) fn is_of(&self, subject: impl FnOnce() -> Subject) {
+        if self.snapshot.services.teardown.is_some() {
+            *self.subject.lock().unwrap_or_else(PoisonError::into_inner) = Some(subject());
+        }
+    }
+
+    /// Hands the end to whoever is to be told of it.
+    fn tell_teardown(&self, reason: String) {
+        let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(teardown), Some(subject)) = (&self.snapshot.services.teardown, subject) else { return };
+        let (bytes_in, bytes_out) = self.wire.traffic();
+        let ended = Ended {
+            logged_in: self.login.get().is_some(),
+            started: self.started,
+            ended: SystemTime::now(),
+            reason,
+            sessions: self.sessions_opened.load(Ordering::Relaxed),
+            bytes_in,
+            bytes_out,
+        };
+        teardown.tell(&subject, &ended);
     }
 
     /// What counts against the client's address; nothing for what is our own doing.
@@ -519,7 +566,7 @@ impl Connection {
 
     fn report_end(&self, reason: &str) {
         let (read, written) = self.wire.traffic();
-        self.metrics.disconnected(self.login.get().is_some(), (read, written));
+        self.metrics.disconnected(self.country, self.login.get().is_some(), (read, written));
         let seconds = self.accepted.elapsed().as_secs_f64();
         let username = self.login.get().map_or("", |login| &login.username);
         if let Some(reason) = self.end_reason() {

@@ -12,7 +12,7 @@ use containerssh_backend::{BackendError, Command, Output as Message, Program, Pr
 use russh::server::{Handle, Msg};
 use russh::{ChannelWriteHalf, Sig};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{EndReason, NotRecorded};
 use super::messages;
@@ -89,6 +89,7 @@ impl Output {
     }
 
     async fn program(&self, input: oneshot::Sender<Box<dyn ProgramInput>>) -> End {
+        let mut asked_for = Some(Instant::now());
         let spec = ProgramSpec {
             channel: self.shared.number,
             command: self.start.command.clone(),
@@ -143,7 +144,11 @@ impl Output {
                 Err(error) => return End::Lost(error),
             };
             match sent {
-                Ok(()) => {}
+                Ok(()) => {
+                    if let Some(asked_for) = asked_for.take() {
+                        self.shared.connection.metrics.first_byte(asked_for.elapsed());
+                    }
+                }
                 Err(SendError::NotRecorded) => return End::Ending,
                 Err(SendError::ClientGone) => return End::ClientGone,
             }

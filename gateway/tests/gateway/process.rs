@@ -58,9 +58,11 @@ async fn codes_are_documented() {
 
 #[tokio::test]
 async fn the_configuration_is_documented() {
-    for (option, file, head) in
-        [("--schema", "config.schema.json", ""), ("--keys", "config.md", "<!-- keys -->\n")]
-    {
+    for (option, file, head) in [
+        ("--schema", "config.schema.json", ""),
+        ("--openapi", "webhooks.openapi.json", ""),
+        ("--keys", "config.md", "<!-- keys -->\n"),
+    ] {
         let (stdout, _, status) = run(&[option]).await;
         assert_eq!(status, Some(0));
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(file);

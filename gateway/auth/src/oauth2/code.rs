@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::{Instant, timeout_at};
 
-use super::provider::{Denied, Places, Provider};
-use super::{picture, shown};
+use super::provider::{Denied, Flow, Places, Provider};
+use super::{github, picture, shown};
 use crate::{Attempt, Dialogue, Question, Step, Verdict};
 
 pub(super) struct Code {
@@ -45,17 +45,19 @@ impl Code {
     }
 
     async fn begin(&mut self) -> Result<Question, Denied> {
-        let places = self.provider.discover().await?;
+        let places = self.provider.places().await?;
         let mut url = places
             .authorization
             .clone()
-            .ok_or_else(|| Denied::Unavailable("discovery: it has no authorization_endpoint".to_owned()))?;
+            .ok_or_else(|| Denied::unavailable("discovery: it has no authorization_endpoint".to_owned()))?;
         let begun = Begun { places, state: random(), nonce: random(), verifier: random() };
         let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, begun.verifier.as_bytes()));
+        if let Some(redirect) = self.redirect_uri() {
+            url.query_pairs_mut().append_pair("redirect_uri", redirect);
+        }
         url.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
             ("client_id", &self.provider.settings.client_id),
-            ("redirect_uri", &self.provider.settings.oidc.redirect_uri),
             ("scope", &self.provider.scopes()),
             ("state", &begun.state),
             ("nonce", &begun.nonce),
@@ -72,26 +74,30 @@ impl Code {
         Ok(Question { instructions, prompts: vec![("Code: ".to_owned(), true)] })
     }
 
+    /// Where the browser is sent back to. GitHub knows it of the application.
+    fn redirect_uri(&self) -> Option<&str> {
+        Some(self.provider.settings.oidc.redirect_uri.as_str()).filter(|uri| !uri.is_empty())
+    }
+
     async fn exchange(&self, begun: &Begun, answer: &str) -> Result<Verdict, Denied> {
-        let refused = |reason: &str| Denied::Rejected(reason.to_owned());
+        let refused = |reason: &str| Denied::rejected(reason.to_owned());
         let (state, code) = answer.trim().split_once('.').ok_or_else(|| refused("the code is none"))?;
         if verify_slices_are_equal(state.as_bytes(), begun.state.as_bytes()).is_err() {
             return Err(refused("the code belongs to another login"));
         }
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", self.provider.settings.oidc.redirect_uri.as_str()),
-            ("code_verifier", &begun.verifier),
-        ];
+        let mut fields =
+            vec![("grant_type", "authorization_code"), ("code", code), ("code_verifier", &begun.verifier)];
+        fields.extend(self.redirect_uri().map(|redirect| ("redirect_uri", redirect)));
         match self.provider.tokens(&begun.places, &fields).await? {
             Ok(tokens) => {
-                let identity =
-                    self.provider.identity(&begun.places, &tokens, Some(&begun.nonce), &self.attempt).await?;
+                let flow = Flow::Code { nonce: &begun.nonce };
+                let identity = self.provider.identity(&begun.places, &tokens, flow, &self.attempt).await?;
                 Ok(Verdict::Accepted(Box::new(identity)))
             }
-            Err(word) if word == "invalid_grant" => Err(refused("the provider does not take the code")),
-            Err(word) => Err(Denied::Unavailable(format!("tokens: {word}"))),
+            Err(word) if ["invalid_grant", github::BAD_CODE].contains(&word.as_str()) => {
+                Err(refused("the provider does not take the code"))
+            }
+            Err(word) => Err(Denied::unavailable(format!("tokens: {word}"))),
         }
     }
 }
@@ -109,7 +115,7 @@ impl Dialogue for Code {
                     .map(|verdict| verdict.map(Step::Done))
             }
         };
-        let late = || Denied::Rejected("nobody logged in within authTimeout".to_owned());
+        let late = || Denied::rejected("nobody logged in within authTimeout".to_owned());
         result
             .unwrap_or_else(|_| Err(late()))
             .unwrap_or_else(|denied| Step::Done(denied.into_verdict(&self.attempt)))

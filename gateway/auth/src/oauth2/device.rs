@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::provider::{Denied, Places, Provider};
+use super::provider::{Denied, Flow, Places, Provider};
 use super::{picture, shown};
 use crate::{Attempt, Dialogue, Question, Step, Verdict};
 
@@ -41,13 +41,13 @@ impl Device {
     }
 
     async fn begin(&mut self) -> Result<Question, Denied> {
-        let places = self.provider.discover().await?;
+        let places = self.provider.places().await?;
         let url = places.device.clone().ok_or_else(|| {
-            Denied::Unavailable("discovery: it has no device_authorization_endpoint".to_owned())
+            Denied::unavailable("discovery: it has no device_authorization_endpoint".to_owned())
         })?;
         let codes = self.provider.device_codes(&url).await?;
         let text = |key: &str| codes.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let missing = |key: &str| Denied::Unavailable(format!("device codes: there is no {key}"));
+        let missing = |key: &str| Denied::unavailable(format!("device codes: there is no {key}"));
         let device_code = text("device_code").ok_or_else(|| missing("device_code"))?.to_owned();
         let user_code = text("user_code").ok_or_else(|| missing("user_code"))?;
         let address = text("verification_uri").ok_or_else(|| missing("verification_uri"))?;
@@ -80,17 +80,16 @@ impl Device {
                 Err(word) => match word.as_str() {
                     "authorization_pending" => {}
                     "slow_down" => begun.interval = (begun.interval + SLOWER).min(MOST_INTERVAL),
-                    "access_denied" => return Err(Denied::Rejected("the user refused".to_owned())),
-                    "expired_token" => return Err(Denied::Rejected("the code has expired".to_owned())),
-                    other => return Err(Denied::Unavailable(format!("tokens: {other}"))),
+                    "access_denied" => return Err(Denied::rejected("the user refused".to_owned())),
+                    "expired_token" => return Err(Denied::rejected("the code has expired".to_owned())),
+                    other => return Err(Denied::unavailable(format!("tokens: {other}"))),
                 },
             }
         }
     }
 
     async fn identify(&self, places: &Places, tokens: &Map<String, Value>) -> Result<Verdict, Denied> {
-        // The flow has no nonce: the device code itself belongs to this login alone.
-        let identity = self.provider.identity(places, tokens, None, &self.attempt).await?;
+        let identity = self.provider.identity(places, tokens, Flow::Device, &self.attempt).await?;
         Ok(Verdict::Accepted(Box::new(identity)))
     }
 }
@@ -105,7 +104,7 @@ impl Dialogue for Device {
                 timeout_at(deadline, self.wait(begun)).await.map(|verdict| verdict.map(Step::Done))
             }
         };
-        let late = || Denied::Rejected("nobody logged in within authTimeout".to_owned());
+        let late = || Denied::rejected("nobody logged in within authTimeout".to_owned());
         result
             .unwrap_or_else(|_| Err(late()))
             .unwrap_or_else(|denied| Step::Done(denied.into_verdict(&self.attempt)))

@@ -1,10 +1,11 @@
-//! Logging in at an OpenID Connect provider, in a browser beside the terminal (keyboard-interactive, RFC 4256).
+//! Logging in at an OpenID Connect provider or at GitHub, in a browser beside the terminal (keyboard-interactive, RFC 4256).
 //!
 //! ```text
 //! provider   what the provider is asked, bounded in size and time: discovery, tokens, who the user is
 //! token      whether an ID token is what it claims to be: pure
 //! device     the device flow (RFC 8628): the user enters a short code in the browser
 //! code       the authorization code flow (RFC 6749, RFC 7636): the user brings a code back
+//! github     what GitHub has instead of an ID token
 //! page       where the browser comes back to; keeps nothing
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod code;
 mod device;
+mod github;
 mod page;
 mod provider;
 mod token;
@@ -51,10 +53,9 @@ impl OAuth2 {
     #[must_use]
     pub fn dialogue(&self, attempt: &Attempt) -> Box<dyn Dialogue> {
         let begins = |list: &[String]| list.iter().any(|prefix| attempt.client_version.starts_with(prefix));
-        let oidc = &self.settings.oidc;
         let device_clients = &self.settings.device_flow_clients;
-        let device = oidc.device_flow
-            && (!oidc.authorization_code_flow || device_clients.is_empty() || begins(device_clients));
+        let device = self.settings.has_device_flow()
+            && (!self.settings.has_code_flow() || device_clients.is_empty() || begins(device_clients));
         let qr = begins(&self.settings.qr_code_clients);
         let provider = Arc::clone(&self.provider);
         if device {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use containerssh_backend::MetadataValue;
-use containerssh_config::OAuth2 as Settings;
+use containerssh_config::{OAuth2 as Settings, OAuth2Provider};
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::token;
+use super::{github, token};
 use crate::webhook::build_client;
 use crate::{Attempt, AuthConfigError, Identity, Verdict, code};
 
@@ -24,85 +24,133 @@ const MAX_CLAIM: usize = 8 * 1024;
 
 /// One provider, as configured.
 pub(super) struct Provider {
-    client: Client,
+    pub(super) client: Client,
     pub(super) settings: Settings,
+    /// Time for one request.
+    request_timeout: Duration,
+    /// For what goes wrong with requests.
+    failure: &'static str,
+}
+
+/// How the user logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow<'a> {
+    /// The device code itself belongs to this login alone.
+    Device,
+    /// The nonce is what the login was begun with.
+    Code { nonce: &'a str },
 }
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provider").field("issuer", &self.settings.oidc.url).finish_non_exhaustive()
+        let Settings { provider, oidc, github, .. } = &self.settings;
+        let url = match provider {
+            OAuth2Provider::Oidc => &oidc.url,
+            OAuth2Provider::GitHub => &github.url,
+        };
+        f.debug_struct("Provider").field("url", url).finish_non_exhaustive()
     }
 }
 
 /// Why a login does not go on.
 #[derive(Debug)]
-pub(super) enum Denied {
-    /// The user or the provider said no.
-    Rejected(String),
-    /// The provider cannot be reached, or cannot be believed.
-    Unavailable(String),
+pub(super) struct Denied {
+    /// The user or the provider said no; otherwise the provider cannot be reached, or cannot be believed.
+    rejected: bool,
+    code: &'static str,
+    reason: String,
 }
 
 impl Denied {
+    pub(super) fn rejected(reason: impl Into<String>) -> Self {
+        Self { rejected: true, code: code::AUTH_OIDC_REJECTED, reason: reason.into() }
+    }
+
+    pub(super) fn unavailable(reason: impl Into<String>) -> Self {
+        Self { rejected: false, code: code::OIDC_ACCESS_TOKEN_FETCH_FAILED, reason: reason.into() }
+    }
+
+    /// The same under another code.
+    pub(super) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
     pub(super) fn into_verdict(self, attempt: &Attempt) -> Verdict {
         let (id, username) = (&attempt.connection_id, &attempt.username);
-        match self {
-            Denied::Rejected(reason) => {
-                tracing::info!(
-                    code = code::AUTH_OIDC_REJECTED,
-                    connectionId = id,
-                    username,
-                    reason,
-                    "The login at the identity provider did not succeed"
-                );
-                Verdict::Rejected
-            }
-            Denied::Unavailable(reason) => {
-                tracing::error!(
-                    code = code::OIDC_ACCESS_TOKEN_FETCH_FAILED,
-                    connectionId = id,
-                    username,
-                    error = reason,
-                    "The identity provider cannot be reached or cannot be believed: the login is denied"
-                );
-                Verdict::Unavailable(format!("identity provider: {reason}"))
-            }
+        let Self { rejected, code, reason } = self;
+        if rejected {
+            tracing::info!(
+                code,
+                connectionId = id,
+                username,
+                reason,
+                "The login at the identity provider did not succeed"
+            );
+            return Verdict::Rejected;
         }
+        tracing::error!(
+            code,
+            connectionId = id,
+            username,
+            error = reason,
+            "The identity provider cannot be reached or cannot be believed: the login is denied"
+        );
+        Verdict::Unavailable(format!("identity provider: {reason}"))
     }
 }
 
 fn unavailable(reason: impl Into<String>) -> Denied {
-    Denied::Unavailable(reason.into())
+    Denied::unavailable(reason)
 }
 
 /// Where things are at the provider.
 #[derive(Debug)]
 pub(super) struct Places {
-    issuer: String,
     pub(super) authorization: Option<Url>,
     pub(super) device: Option<Url>,
-    token: Url,
-    keys: Url,
-    userinfo: Option<Url>,
+    pub(super) token: Url,
     /// Whether the client's secret goes into the body of requests for tokens, or else into a header.
-    secret_in_body: bool,
+    pub(super) secret_in_body: bool,
+    pub(super) identity: Source,
+}
+
+/// Where it is said who has logged in.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// In the ID token, signed with one of these keys, and what it leaves out at `userinfo`.
+    IdToken { issuer: String, keys: Url, userinfo: Option<Url> },
+    /// GitHub's API.
+    GitHub,
 }
 
 impl Provider {
     pub(super) fn new(settings: &Settings) -> Result<Self, AuthConfigError> {
-        let client = build_client(&settings.oidc.client(), "auth.keyboardInteractive.oauth2.oidc")?;
-        Ok(Self { client, settings: settings.clone() })
+        let (settings, option, failure) = match settings.provider {
+            OAuth2Provider::Oidc => (settings, "oidc", code::OIDC_ACCESS_TOKEN_FETCH_FAILED),
+            OAuth2Provider::GitHub => (settings, "github", code::GITHUB_ACCESS_TOKEN_FETCH_FAILED),
+        };
+        let http = match settings.provider {
+            OAuth2Provider::Oidc => settings.oidc.client(),
+            OAuth2Provider::GitHub => settings.github.client(),
+        };
+        let client = build_client(&http, &format!("auth.keyboardInteractive.oauth2.{option}"))?;
+        Ok(Self { client, settings: settings.clone(), request_timeout: http.timeout, failure })
     }
 
     pub(super) fn timeout(&self) -> Duration {
         self.settings.auth_timeout
     }
 
-    /// `openid` and what is asked for besides.
+    /// What the gateway needs and what is asked for besides.
     pub(super) fn scopes(&self) -> String {
-        let oidc = &self.settings.oidc;
-        let mut scopes = vec!["openid"];
-        for scope in oidc.extra_scopes.iter().chain(&oidc.enforce_scopes) {
+        let Settings { provider, oidc, github, .. } = &self.settings;
+        let (mut scopes, extra, enforced) = match provider {
+            OAuth2Provider::Oidc => (vec!["openid"], &oidc.extra_scopes, &oidc.enforce_scopes),
+            OAuth2Provider::GitHub => {
+                (github::needed_scopes(github), &github.extra_scopes, &github.enforce_scopes)
+            }
+        };
+        for scope in extra.iter().chain(enforced) {
             if !scopes.contains(&scope.as_str()) {
                 scopes.push(scope);
             }
@@ -110,8 +158,16 @@ impl Provider {
         scopes.join(" ")
     }
 
+    /// Where the configured provider has things.
+    pub(super) async fn places(&self) -> Result<Places, Denied> {
+        match self.settings.provider {
+            OAuth2Provider::Oidc => self.discover().await,
+            OAuth2Provider::GitHub => self.github_places(),
+        }
+    }
+
     /// OpenID Connect Discovery 1.0 section 4. The issuer has to be the configured one, and nothing may be less protected than it.
-    pub(super) async fn discover(&self) -> Result<Places, Denied> {
+    async fn discover(&self) -> Result<Places, Denied> {
         let issuer = self.settings.oidc.url.trim_end_matches('/');
         let url = format!("{issuer}/.well-known/openid-configuration");
         let url = url.parse::<Url>().map_err(|error| unavailable(format!("discovery: {error}")))?;
@@ -134,12 +190,14 @@ impl Provider {
             |key: &str| place(key)?.ok_or_else(|| unavailable(format!("discovery: it has no {key}")));
         let ways = found.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
         Ok(Places {
-            issuer: named.to_owned(),
             authorization: place("authorization_endpoint")?,
             device: place("device_authorization_endpoint")?,
             token: needed("token_endpoint")?,
-            keys: needed("jwks_uri")?,
-            userinfo: place("userinfo_endpoint")?,
+            identity: Source::IdToken {
+                issuer: named.to_owned(),
+                keys: needed("jwks_uri")?,
+                userinfo: place("userinfo_endpoint")?,
+            },
             secret_in_body: ways.is_some_and(|ways| ways.iter().any(|way| way == "client_secret_post")),
         })
     }
@@ -152,7 +210,7 @@ impl Provider {
             fields.push(("client_secret", secret.expose()));
         }
         let (status, answer) = self.fetch("device codes", self.form(url, &fields)).await?;
-        if status == StatusCode::OK {
+        if status == StatusCode::OK && !answer.contains_key("error") {
             Ok(answer)
         } else {
             Err(unavailable(format!("device codes: {}", error_of(status, &answer))))
@@ -178,7 +236,8 @@ impl Provider {
             request = request.basic_auth(encoded(&self.settings.client_id), Some(encoded(secret.expose())));
         }
         let (status, answer) = self.fetch("tokens", request).await?;
-        if status == StatusCode::OK {
+        // GitHub says with status 200 what is wrong.
+        if status == StatusCode::OK && !answer.contains_key("error") {
             return Ok(Ok(answer));
         }
         match answer.get("error").and_then(Value::as_str) {
@@ -187,31 +246,39 @@ impl Provider {
         }
     }
 
-    /// Who has logged in, by the tokens. `nonce` is what the login was begun with, where the flow has one.
+    /// Who has logged in, by the tokens.
     pub(super) async fn identity(
         &self,
         places: &Places,
         tokens: &Map<String, Value>,
-        nonce: Option<&str>,
+        flow: Flow<'_>,
         attempt: &Attempt,
     ) -> Result<Identity, Denied> {
         let text = |key: &str| tokens.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let access = || text("access_token").ok_or_else(|| unavailable("tokens: there is no access token"));
+        let Source::IdToken { issuer, keys, userinfo } = &places.identity else {
+            return self.github_identity(access()?, text("scope").unwrap_or_default(), flow, attempt).await;
+        };
+        let nonce = match flow {
+            Flow::Device => None,
+            Flow::Code { nonce } => Some(nonce),
+        };
         let id_token = text("id_token").ok_or_else(|| unavailable("tokens: there is no ID token"))?;
-        let access = text("access_token").ok_or_else(|| unavailable("tokens: there is no access token"))?;
+        let access = access()?;
         self.check_scopes(text("scope"))?;
-        let (status, keys) = self.fetch("keys", self.client.get(places.keys.clone())).await?;
+        let (status, keys) = self.fetch("keys", self.client.get(keys.clone())).await?;
         if status != StatusCode::OK {
             return Err(unavailable(format!("keys: status {} instead of 200", status.as_u16())));
         }
-        let expected = token::Expected { issuer: &places.issuer, audience: &self.settings.client_id, nonce };
+        let expected = token::Expected { issuer, audience: &self.settings.client_id, nonce };
         let mut claims = token::verify(id_token, &keys, &expected, Timestamp::now())
             .map_err(|reason| unavailable(format!("ID token: {reason}")))?;
-        if let Some(url) = &places.userinfo {
+        if let Some(url) = userinfo {
             self.add_userinfo(url, access, &mut claims).await?;
         }
         let name = self.username(&claims)?;
         if self.settings.oidc.enforce_username && name != attempt.username {
-            return Err(Denied::Rejected(
+            return Err(Denied::rejected(
                 "the user at the identity provider is not the one that was typed".to_owned(),
             ));
         }
@@ -227,7 +294,7 @@ impl Provider {
         let Some(granted) = granted else { return Ok(()) };
         let granted: Vec<&str> = granted.split_ascii_whitespace().collect();
         match self.settings.oidc.enforce_scopes.iter().find(|scope| !granted.contains(&scope.as_str())) {
-            Some(scope) => Err(Denied::Rejected(format!("the scope {scope:?} was not granted"))),
+            Some(scope) => Err(Denied::rejected(format!("the scope {scope:?} was not granted"))),
             None => Ok(()),
         }
     }
@@ -260,7 +327,7 @@ impl Provider {
             return Err(unavailable(format!("the claim {field:?} is missing or no name: see usernameField")));
         }
         if field == "email" && claims.get("email_verified") == Some(&Value::Bool(false)) {
-            return Err(Denied::Rejected("the provider has not verified the user's mail address".to_owned()));
+            return Err(Denied::rejected("the provider has not verified the user's mail address".to_owned()));
         }
         Ok(name.to_owned())
     }
@@ -271,7 +338,15 @@ impl Provider {
     }
 
     /// Makes one request; the answer is an object.
-    async fn fetch(
+    pub(super) async fn fetch(
+        &self,
+        what: &str,
+        request: RequestBuilder,
+    ) -> Result<(StatusCode, Map<String, Value>), Denied> {
+        self.fetch_any(what, request).await.map_err(|denied| denied.coded(self.failure))
+    }
+
+    async fn fetch_any(
         &self,
         what: &str,
         request: RequestBuilder,
@@ -284,7 +359,7 @@ impl Provider {
                 format!("{what}: {error}")
             })
         };
-        let request = request.header(ACCEPT, "application/json").timeout(self.settings.oidc.timeout);
+        let request = request.header(ACCEPT, "application/json").timeout(self.request_timeout);
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         let mut text = BytesMut::new();

@@ -67,6 +67,10 @@ impl Answer {
         })))
     }
 
+    pub(super) fn is_accepted(&self) -> bool {
+        matches!(self, Answer::Accepted(_))
+    }
+
     pub(super) fn into_verdict(self) -> Verdict {
         match self {
             Answer::Accepted(identity) => Verdict::Accepted(identity),

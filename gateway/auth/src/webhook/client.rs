@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect};
 use zeroize::Zeroizing;
 
-use super::tls;
+use super::{cache, tls};
 use crate::{AuthConfigError, code};
 
 /// Largest answer. Files travel in it as base64; a megabyte is a few certificates and keys, many times over.
@@ -94,6 +94,8 @@ pub(super) enum Failure {
     Status(StatusCode),
     /// An answer that is none.
     Answer(String),
+    /// Not asked: it has given no answers, and is left alone for so long yet.
+    Open(Duration),
 }
 
 impl Failure {
@@ -112,7 +114,7 @@ impl Failure {
                         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
                     )
             }
-            Failure::Redirect(_) | Failure::Answer(_) => false,
+            Failure::Redirect(_) | Failure::Answer(_) | Failure::Open(_) => false,
         }
     }
 
@@ -123,6 +125,7 @@ impl Failure {
             Failure::Status(status) if status.is_redirection() => code::HTTP_CLIENT_REDIRECTS_DISABLED,
             Failure::Status(_) => code::AUTH_INVALID_STATUS,
             Failure::Answer(_) => code::HTTP_CLIENT_DECODE_FAILED,
+            Failure::Open(_) => code::AUTH_CIRCUIT_OPEN,
         }
     }
 }
@@ -136,12 +139,29 @@ impl fmt::Display for Failure {
             }
             Failure::Status(status) => write!(f, "status {} instead of 200", status.as_u16()),
             Failure::Answer(message) => write!(f, "the answer {message}"),
+            Failure::Open(left) => {
+                let left = containerssh_config::duration::format(Duration::from_secs(left.as_secs() + 1));
+                write!(f, "not asked, since it has given no answers; it is tried again within {left}")
+            }
         }
     }
 }
 
-/// Makes one request and returns the body of its answer. `limit` holds from connect to the last byte.
-pub(super) async fn post(client: &Client, url: &Url, body: Bytes, limit: Duration) -> Result<Bytes, Failure> {
+/// What came back with status 200.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) text: Bytes,
+    /// How long it may be given again.
+    pub(super) fresh: Duration,
+}
+
+/// Makes one request and returns its answer. `limit` holds from connect to the last byte.
+pub(super) async fn post(
+    client: &Client,
+    url: &Url,
+    body: Bytes,
+    limit: Duration,
+) -> Result<Received, Failure> {
     let failed = |error: reqwest::Error| {
         if error.is_timeout() {
             Failure::timeout(limit)
@@ -155,6 +175,7 @@ pub(super) async fn post(client: &Client, url: &Url, body: Bytes, limit: Duratio
     if response.status() != StatusCode::OK {
         return Err(Failure::Status(response.status()));
     }
+    let fresh = cache::freshness(response.headers());
     let too_large = || Failure::Answer(format!("is larger than {MAX_ANSWER} bytes"));
     if response.content_length().is_some_and(|length| length > MAX_ANSWER as u64) {
         return Err(too_large());
@@ -166,7 +187,7 @@ pub(super) async fn post(client: &Client, url: &Url, body: Bytes, limit: Duratio
         }
         text.extend_from_slice(&chunk);
     }
-    Ok(text.freeze())
+    Ok(Received { text: text.freeze(), fresh })
 }
 
 /// An error with its causes, without the URL, which may hold credentials.

@@ -8,9 +8,10 @@ use containerssh_config::ConfigServer as Settings;
 use reqwest::Url;
 use serde_json::Value;
 
-use super::hook::{Hook, NoAnswer, parse_url};
+use super::hook::{Hook, NoAnswer, Question, parse_url};
 use super::retry::Backoff;
 use super::{answer, client, request};
+use crate::metrics::{Metrics, Purpose};
 use crate::{Attempt, AuthConfigError, Identity, code};
 
 /// What the server said.
@@ -59,14 +60,27 @@ impl ConfigServer {
         Self { hook: self.hook.with_backoff(backoff), ..self }
     }
 
+    /// Counts here.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Self {
+        Self { hook: self.hook.with_metrics(metrics), ..self }
+    }
+
     /// Asks for the settings of a connection whose user is known.
     ///
     /// # Errors
     /// Why there is no usable answer, in words for the log and the record.
     pub async fn ask(&self, attempt: &Attempt, identity: &Identity) -> Result<Configured, String> {
         let id = attempt.connection_id.as_str();
-        let body = request::configuration(attempt, identity, self.sensitive);
-        self.hook.ask(id, &self.url, body, answer::configured).await.map_err(|NoAnswer { failure, tries }| {
+        let question = Question {
+            purpose: Purpose::config,
+            connection_id: id,
+            url: &self.url,
+            body: request::configuration(attempt, identity, self.sensitive),
+            parse: answer::configured,
+            may_keep: |_| true,
+        };
+        self.hook.ask(&question).await.map_err(|NoAnswer { failure, tries }| {
             tracing::error!(
                 code = code::CONFIG_BACKEND_ERROR, connectionId = id, username = attempt.username,
                 url = %client::without_credentials(&self.url), tries, reason = failure.code(), error = %failure,

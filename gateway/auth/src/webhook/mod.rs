@@ -10,31 +10,40 @@
 //!   same next time: they deny at once, so that whoever set the webhook up sees the reason rather than a minute's silence.
 //! - What an earlier answer marked as sensitive is not sent to the authorization webhook, nor, unless
 //!   `transmitSensitiveMetadata` says so, to the configuration server: ContainerSSH documents that and sends it all the same.
+//! - A server that gives no answers is not waited for for ever: see [`breaker`]. An answer is asked for once as long as the server
+//!   says it holds: see [`cache`].
 //! - Unknown fields of the answer are ignored, so that servers can grow; the types of known ones are not negotiable.
 
 mod answer;
+mod breaker;
+mod cache;
 mod client;
 mod config_server;
 mod hook;
+mod openapi;
 mod request;
 pub mod retry;
+mod teardown;
 mod tls;
 
 use std::fmt;
 
-use bytes::Bytes;
 use containerssh_config::Webhook as Settings;
 use reqwest::Url;
 
+use crate::metrics::{Metrics, Purpose};
 use crate::{Attempt, AuthConfigError, Identity, Verdict, code};
 use answer::Answer;
-use hook::{Hook, NoAnswer, parse_url};
+use hook::{Hook, NoAnswer, Question, parse_url};
+use request::Body;
 use retry::Backoff;
 
 pub use answer::{MAX_ENTRIES, MAX_FILES, MAX_NAME, MAX_VALUE};
 pub use client::MAX_ANSWER;
 pub(crate) use client::build as build_client;
 pub use config_server::{ConfigServer, Configured};
+pub use openapi::openapi;
+pub use teardown::{Deliveries, Ended, Subject, Teardown};
 
 /// A webhook of authentication or authorization.
 pub struct Webhook {
@@ -77,28 +86,38 @@ impl Webhook {
         Webhook { hook: self.hook.with_backoff(backoff), ..self }
     }
 
+    /// Counts here.
+    #[must_use]
+    pub fn with_metrics(self, metrics: &Metrics) -> Webhook {
+        Webhook { hook: self.hook.with_metrics(metrics), ..self }
+    }
+
     /// Asks about a password.
     pub async fn password(&self, attempt: &Attempt, password: &[u8]) -> Verdict {
-        self.ask(attempt, &self.password_url, request::password(attempt, password)).await
+        let body = request::password(attempt, password);
+        self.ask(Purpose::password, attempt, &self.password_url, body).await
     }
 
     /// Asks about a public key in authorized_keys form.
     pub async fn public_key(&self, attempt: &Attempt, authorized_key: &str) -> Verdict {
-        self.ask(attempt, &self.public_key_url, request::public_key(attempt, authorized_key)).await
+        let body = request::public_key(attempt, authorized_key);
+        self.ask(Purpose::pubkey, attempt, &self.public_key_url, body).await
     }
 
     /// Asks whether a user who is authenticated may come in. What the answer brings is added to what is known.
     pub async fn authorization(&self, attempt: &Attempt, identity: Identity) -> Verdict {
         let body = request::authorization(attempt, &identity);
-        match self.ask(attempt, &self.authorization_url, body).await {
+        match self.ask(Purpose::authorization, attempt, &self.authorization_url, body).await {
             Verdict::Accepted(more) => Verdict::Accepted(Box::new(identity.with(*more))),
             other => other,
         }
     }
 
-    async fn ask(&self, attempt: &Attempt, url: &Url, body: Bytes) -> Verdict {
+    async fn ask(&self, purpose: Purpose, attempt: &Attempt, url: &Url, body: Body) -> Verdict {
         let id = attempt.connection_id.as_str();
-        match self.hook.ask(id, url, body, Answer::parse).await {
+        let (parse, may_keep) = (Answer::parse, Answer::is_accepted);
+        let question = Question { purpose, connection_id: id, url, body, parse, may_keep };
+        match self.hook.ask(&question).await {
             Ok(answer) => answer.into_verdict(),
             Err(NoAnswer { failure, tries }) => {
                 tracing::error!(

@@ -418,7 +418,7 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn check_tls(
+pub(crate) fn check_tls(
     [cacert, cert, key]: [&Option<PemOrFile>; 3],
     tls: bool,
     needs: &str,

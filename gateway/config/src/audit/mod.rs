@@ -15,6 +15,7 @@ mod version;
 pub use allow::PolicyAllow;
 pub(crate) use allow::exceeded;
 pub use encryption::Encryption;
+pub(crate) use events::check_tls;
 pub use events::{
     EventBatch, EventCompression, EventEncoding, EventKind, EventLimits, EventSyslog, EventTarget,
     EventWebhook, SyslogProtocol,

@@ -1,6 +1,7 @@
 //! `auth`: how clients prove who they are.
 
 mod certificates;
+mod github;
 mod methods;
 mod oauth2;
 
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use certificates::Certificates;
+pub use github::GitHub;
 pub use methods::{AuthenticationMethod, MethodList};
 pub use oauth2::{
     KeyboardInteractiveAuth, KeyboardInteractiveMethod, OAuth2, OAuth2Provider, Oidc, Redirect,
@@ -47,6 +49,9 @@ pub struct Auth {
     /// A last word about everybody who has logged in by one of the other methods.
     #[serde(skip_serializing_if = "AuthzAuth::is_default")]
     pub authz: AuthzAuth,
+    /// Who is told when a connection has ended.
+    #[serde(skip_serializing_if = "TeardownAuth::is_default")]
+    pub teardown: TeardownAuth,
     /// Methods that have to succeed one after the other, such as `publickey,keyboard-interactive`; of several lists, one. Empty: any
     /// one method that is configured.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -93,6 +98,22 @@ pub struct AuthzAuth {
 }
 
 impl AuthzAuth {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `auth.teardown`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct TeardownAuth {
+    /// Who is told. Empty for nobody.
+    pub method: AuthMethod,
+    /// The server for method `webhook`. It is told until it answers, or `authTimeout` after the connection's end.
+    pub webhook: Webhook,
+}
+
+impl TeardownAuth {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -158,8 +179,15 @@ impl Auth {
             ("auth.password", self.password.method, &self.password.webhook),
             ("auth.publicKey", self.public_key.method, &self.public_key.webhook),
             ("auth.authz", self.authz.method, &self.authz.webhook),
+            ("auth.teardown", self.teardown.method, &self.teardown.webhook),
         ] {
             check_webhook(path, method, webhook, problems);
+        }
+        if !self.teardown.webhook.circuit_breaker.is_default() {
+            problems.invalid(
+                "auth.teardown.webhook.circuitBreaker",
+                "has no effect: nobody waits for this server, and it is told until authTimeout is over",
+            );
         }
         self.keyboard_interactive.check(problems);
         self.public_key.certificates.check(problems);
@@ -188,7 +216,7 @@ fn check_webhook(path: &str, method: AuthMethod, webhook: &Webhook, problems: &m
             if webhook.url.contains(['?', '#']) {
                 problems.invalid(
                     format!("{path}.webhook.url"),
-                    "must not have a query or fragment: /password, /pubkey or /authz is appended",
+                    "must not have a query or fragment: /password, /pubkey, /authz or /teardown is appended",
                 );
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GitHub;
 use crate::http::{names, tls_version};
 use crate::parse::Problems;
 use crate::value::keyword::keyword_enum;
@@ -31,9 +32,10 @@ keyword_enum! {
         /// OpenID Connect, by discovery.
         #[default]
         Oidc = "oidc",
+        /// GitHub, or a GitHub Enterprise server.
+        GitHub = "github",
     }
     refused {
-        "github" => "is not supported by this version: use \"oidc\" with a provider that knows GitHub, such as Dex",
         "generic" => "is not supported by this version, since it does not say who the user is: use \"oidc\"",
     }
 }
@@ -70,8 +72,11 @@ pub struct OAuth2 {
     #[schemars(with = "crate::schema::Duration")]
     #[serde(with = "duration")]
     pub auth_timeout: Duration,
-    /// The provider.
+    /// The provider, if it is one of OpenID Connect.
     pub oidc: Oidc,
+    /// The provider, if it is GitHub.
+    #[serde(skip_serializing_if = "GitHub::is_default")]
+    pub github: GitHub,
 }
 
 /// `auth.keyboardInteractive.oauth2.redirect`: an HTTP server without TLS, for an ingress that has it.
@@ -145,6 +150,7 @@ impl Default for OAuth2 {
             device_flow_clients: Vec::new(),
             auth_timeout: Duration::from_secs(120),
             oidc: Oidc::default(),
+            github: GitHub::default(),
         }
     }
 }
@@ -194,6 +200,7 @@ impl Oidc {
             curves: self.curves.clone(),
             cipher: self.cipher.clone(),
             auth_timeout: self.timeout,
+            ..Webhook::default()
         }
     }
 }
@@ -206,7 +213,7 @@ impl KeyboardInteractiveAuth {
     /// Where the page of the authorization code flow is served, if it is.
     #[must_use]
     pub fn redirect(&self) -> Option<SocketAddr> {
-        let on = self.method == KeyboardInteractiveMethod::OAuth2 && self.oauth2.oidc.authorization_code_flow;
+        let on = self.method == KeyboardInteractiveMethod::OAuth2 && self.oauth2.has_code_flow();
         on.then_some(self.oauth2.redirect.listen)
     }
 
@@ -221,29 +228,72 @@ impl KeyboardInteractiveAuth {
             }
             return;
         }
-        let (oauth2, oidc) = (&self.oauth2, &self.oauth2.oidc);
-        oidc.client().check(&format!("{AT}.oauth2.oidc"), problems);
+        let oauth2 = &self.oauth2;
         let mut wrong = |key: &str, message: &str| problems.invalid(format!("{AT}.oauth2.{key}"), message);
-        if oidc.url.contains(['?', '#']) {
-            wrong("oidc.url", "must not have a query or fragment: it is the issuer's name");
-        }
         if oauth2.client_id.is_empty() {
             wrong("clientId", "is missing");
         }
         if oauth2.auth_timeout.is_zero() {
             wrong("authTimeout", "must be longer than 0");
         }
-        if !oidc.device_flow && !oidc.authorization_code_flow {
-            wrong(
-                "oidc.deviceFlow",
-                "must be true, or authorizationCodeFlow: there would be no way to log in",
-            );
+        match oauth2.provider {
+            OAuth2Provider::Oidc => {
+                if !oauth2.github.is_default() {
+                    wrong("provider", "must be \"github\" for oauth2.github to have an effect");
+                }
+                oauth2.oidc.check(&format!("{AT}.oauth2.oidc"), problems);
+            }
+            OAuth2Provider::GitHub => {
+                if oauth2.oidc != Oidc::default() {
+                    wrong("provider", "must be \"oidc\" for oauth2.oidc to have an effect");
+                }
+                if oauth2.has_code_flow() && oauth2.client_secret.is_none() {
+                    wrong(
+                        "clientSecret",
+                        "is missing: GitHub wants it of clients that are not in deviceFlowClients",
+                    );
+                }
+                oauth2.github.check(&format!("{AT}.oauth2.github"), problems);
+            }
         }
-        if oidc.authorization_code_flow && oidc.redirect_uri.is_empty() {
-            wrong("oidc.redirectURI", "is missing: the authorization code flow needs it");
+    }
+}
+
+impl OAuth2 {
+    /// Whether some clients are sent through the authorization code flow. GitHub has both flows always.
+    #[must_use]
+    pub fn has_code_flow(&self) -> bool {
+        match self.provider {
+            OAuth2Provider::Oidc => self.oidc.authorization_code_flow,
+            OAuth2Provider::GitHub => !self.device_flow_clients.is_empty(),
         }
-        if oidc.username_field.is_empty() {
-            wrong("oidc.usernameField", "is empty");
+    }
+
+    /// Whether some clients are sent through the device flow.
+    #[must_use]
+    pub fn has_device_flow(&self) -> bool {
+        match self.provider {
+            OAuth2Provider::Oidc => self.oidc.device_flow,
+            OAuth2Provider::GitHub => true,
+        }
+    }
+}
+
+impl Oidc {
+    fn check(&self, at: &str, problems: &mut Problems) {
+        self.client().check(at, problems);
+        let mut wrong = |key: &str, message: &str| problems.invalid(format!("{at}.{key}"), message);
+        if self.url.contains(['?', '#']) {
+            wrong("url", "must not have a query or fragment: it is the issuer's name");
+        }
+        if !self.device_flow && !self.authorization_code_flow {
+            wrong("deviceFlow", "must be true, or authorizationCodeFlow: there would be no way to log in");
+        }
+        if self.authorization_code_flow && self.redirect_uri.is_empty() {
+            wrong("redirectURI", "is missing: the authorization code flow needs it");
+        }
+        if self.username_field.is_empty() {
+            wrong("usernameField", "is empty");
         }
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Sidecar {
     pub(crate) started: jiff::Timestamp,
     /// Where from; `None` if only the record itself could tell.
     pub(crate) remote_addr: Option<SocketAddr>,
+    /// From which country; empty where nobody knows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) country: String,
     /// Whose record it is, once somebody authenticated.
     pub(crate) user: Option<User>,
     pub(crate) gateway: GatewayIdentity,
@@ -203,6 +206,7 @@ pub(crate) mod tests {
             connection_id: "0123456789abcdef0123456789abcdef".to_owned(),
             started: "2026-05-09T12:00:00Z".parse().unwrap(),
             remote_addr: Some("192.0.2.1:22022".parse().unwrap()),
+            country: "AT".to_owned(),
             user: Some(User { username: "alice".to_owned(), authenticated_username: String::new() }),
             gateway: GatewayIdentity {
                 namespace: "n".to_owned(),

@@ -206,11 +206,12 @@ fn metadata(
     own: Vec<(&'static str, String)>,
 ) -> HashMap<String, String> {
     let username = sidecar.user.as_ref().filter(|_| bucket.expose_username).map(|user| user.username.clone());
+    let country = if sidecar.country.is_empty() { NOWHERE } else { &sidecar.country }.to_owned();
     let ip = sidecar.remote_addr.filter(|_| bucket.expose_ip).map(|address| address.ip().to_string());
     [
         ("timestamp", sidecar.started.as_second().to_string()),
         ("authenticated", sidecar.user.is_some().to_string()),
-        ("country", NOWHERE.to_owned()),
+        ("country", country),
         ("username", username.unwrap_or_default()),
         ("ip", ip.unwrap_or_default()),
         ("sha256", print.sha.hex()),

@@ -129,6 +129,7 @@ pub fn session(id: &str) -> SessionStart {
     SessionStart {
         connection_id: id.to_owned(),
         remote_addr: "192.0.2.7:40022".parse().unwrap(),
+        country: String::new(),
         started: SystemTime::UNIX_EPOCH + Duration::from_secs(1_778_328_000),
     }
 }

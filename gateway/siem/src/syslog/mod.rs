@@ -6,6 +6,7 @@
 //! lost itself cannot be known here. Where that matters, use a webhook.
 
 mod connection;
+mod lines;
 mod message;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use crate::error::{EventsError, Failure, Reason};
 use crate::event::Source;
 use crate::queue::{Item, Limits};
 use connection::{Connection, Dialer};
+pub use lines::SyslogLines;
 
 /// Bytes of messages written at once.
 pub(crate) const BATCH_BYTES: usize = 256 * 1024;

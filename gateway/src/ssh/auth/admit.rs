@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use containerssh_auditlog::Payload;
+use containerssh_auth::webhook::Subject;
 use containerssh_auth::{Identity, Restrictions, Verdict};
 use containerssh_backend::{Backend, ConnectionInfo};
 use containerssh_log::OwnLevel;
@@ -38,6 +39,7 @@ pub(super) async fn admission(
 ) -> Result<Admission, Verdict> {
     let services = &connection.snapshot.services;
     let attempt = connection.attempt(user);
+    connection.is_of(|| Subject::of(&attempt, &identity));
     let identity = match unless_gone(connection, services.authenticator.authorize(&attempt, identity)).await {
         Verdict::Accepted(identity) => *identity,
         denied => return Err(denied),
@@ -53,6 +55,7 @@ pub(super) async fn admission(
             (tailored.identity, tailored.security, tailored.backend, tailored.level)
         }
     };
+    connection.is_of(|| Subject::of(&attempt, &identity));
     let security = if identity.restrictions == Restrictions::default() {
         security
     } else {

@@ -14,7 +14,12 @@ pub(super) fn report(
     verdict: &Verdict,
     begun: Instant,
 ) {
-    connection.metrics.auth(method, matches!(verdict, Verdict::Accepted(_)), begun.elapsed());
+    connection.metrics.auth(
+        connection.country,
+        method,
+        matches!(verdict, Verdict::Accepted(_)),
+        begun.elapsed(),
+    );
     let (id, remote) = (&connection.id, connection.peer);
     match verdict {
         Verdict::Accepted(identity) => tracing::info!(

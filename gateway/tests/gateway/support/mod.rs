@@ -5,6 +5,7 @@ mod backend;
 mod client;
 mod dex;
 mod hooks;
+pub(crate) mod raw;
 mod server;
 
 pub(crate) use auth::TestAuth;

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use containerssh_auditlog::{Decoder, IoStream, Message, Payload};
 use containerssh_auth::Authenticator;
-use containerssh_config::{AuditFormat, AuditStorage, Config, Intercept};
-use containerssh_gateway::{Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
+use containerssh_auth::webhook::{Deliveries, Teardown};
+use containerssh_config::{AuditFormat, AuditStorage, AuthMethod, Config, Intercept};
+use containerssh_gateway::{Countries, Deps, Services, Snapshot, Tailor, admin, hostkeys, serve};
 use containerssh_recorder::{GatewayIdentity, Recorder, SpoolSettings};
 use prometheus_client::registry::Registry;
 use russh::keys::PrivateKey;
@@ -31,11 +32,20 @@ pub(crate) struct Gateway {
     pub(crate) directory: tempfile::TempDir,
     host_keys: Vec<PrivateKey>,
     recorder: Recorder,
+    registry: Registry,
+    deliveries: Deliveries,
     served: JoinHandle<()>,
 }
 
 fn tailor(config: &Config, backend: &Arc<LocalBackend>) -> Option<Arc<Tailor>> {
-    Tailor::new(config, Arc::new(Local(backend.clone())), Arc::new(Local(backend.clone()))).unwrap()
+    let metrics = containerssh_auth::Metrics::default();
+    Tailor::new(config, Arc::new(Local(backend.clone())), Arc::new(Local(backend.clone())), &metrics).unwrap()
+}
+
+fn teardown(config: &Config, deliveries: &Deliveries) -> Option<Teardown> {
+    let (teardown, metrics) = (&config.auth.teardown, containerssh_auth::Metrics::default());
+    (teardown.method == AuthMethod::Webhook)
+        .then(|| Teardown::new(&teardown.webhook, deliveries, &metrics).unwrap())
 }
 
 /// One connection's record.
@@ -49,7 +59,9 @@ impl Gateway {
 
     /// The same with the authenticator that the configuration asks for.
     pub(crate) async fn real(adjust: impl FnOnce(&mut Config)) -> Self {
-        Self::start_with(adjust, |config, _| containerssh_auth::authenticator(&config.auth).unwrap()).await
+        let metrics = containerssh_auth::Metrics::default();
+        let made = |config: &Config, _| containerssh_auth::authenticator(&config.auth, &metrics).unwrap();
+        Self::start_with(adjust, made).await
     }
 
     async fn start_with(
@@ -66,6 +78,7 @@ impl Gateway {
         let recorder =
             Recorder::start(settings, GatewayIdentity::default(), &mut registry, CancellationToken::new())
                 .unwrap();
+        let deliveries = Deliveries::default();
         let (auth, backend) = (Arc::new(TestAuth::default()), Arc::new(LocalBackend::default()));
         let host_keys = hostkeys::load(&[]).unwrap();
         let snapshot = Snapshot::new(
@@ -77,6 +90,8 @@ impl Gateway {
                 authenticator: authenticator(&config, auth.clone()),
                 backend: Arc::new(Local(backend.clone())),
                 tailor: tailor(&config, &backend),
+                teardown: teardown(&config, &deliveries),
+                countries: Countries::new(&config.geoip).unwrap(),
             },
         );
         let snapshots = Arc::new(ArcSwap::from_pointee(snapshot.unwrap()));
@@ -85,7 +100,27 @@ impl Gateway {
         let shutdown = CancellationToken::new();
         let deps = Deps { snapshots: snapshots.clone(), metrics: metrics.clone() };
         let served = tokio::spawn(serve(listener, deps, shutdown.clone()));
-        Self { address, auth, backend, metrics, snapshots, shutdown, directory, host_keys, recorder, served }
+        Self {
+            address,
+            auth,
+            backend,
+            metrics,
+            snapshots,
+            shutdown,
+            directory,
+            host_keys,
+            recorder,
+            registry,
+            deliveries,
+            served,
+        }
+    }
+
+    /// Its metrics, as they are scraped.
+    pub(crate) fn scrape(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
     }
 
     /// What `config` would mean for this gateway.
@@ -95,6 +130,8 @@ impl Gateway {
             authenticator: self.auth.clone(),
             backend: Arc::new(Local(self.backend.clone())),
             tailor: tailor(config, &self.backend),
+            teardown: teardown(config, &self.deliveries),
+            countries: Countries::new(&config.geoip).unwrap(),
         };
         Snapshot::new(config, hash.into(), &self.host_keys, services).unwrap()
     }
@@ -110,6 +147,7 @@ impl Gateway {
         self.ended().await;
         let audit = self.directory.path().join("audit");
         self.recorder.drain(PATIENCE).await;
+        assert_eq!(self.deliveries.drain(PATIENCE).await, 0, "ends of connections that nobody was told");
         let mut records: Vec<Record> = std::fs::read_dir(audit)
             .unwrap()
             .map(|entry| entry.unwrap().path())
