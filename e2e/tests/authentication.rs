@@ -20,7 +20,7 @@ async fn config_map(namespace: &Namespace, name: &str, data: Value) -> Result<()
 }
 
 /// A gateway's spec with this authentication.
-fn spec(cluster: &Cluster, authentication: Value) -> Value {
+fn spec(cluster: &Cluster, authentication: &Value) -> Value {
     json!({
         "replicas": 1,
         "authentication": authentication,
@@ -58,7 +58,7 @@ async fn certificates_let_their_principals_in_until_they_are_revoked() -> Result
         },
         "revokedKeysFrom": [{"configMapRef": {"name": "revoked", "key": "keys"}}],
     }});
-    let gateway = Gateway::apply(&namespace, "signed", spec(&cluster, authentication)).await?;
+    let gateway = Gateway::apply(&namespace, "signed", spec(&cluster, &authentication)).await?;
     let message = gateway.wait_condition("ResolvedRefs", "False").await?;
     ensure!(message.contains("user-ca") && message.contains("certificateAuthorities"), "{message}");
     config_map(&namespace, "user-ca", json!({"ca.pub": "ssh-ed25519 rubbish"})).await?;
@@ -102,9 +102,9 @@ async fn two_methods_in_a_row_and_the_last_word() -> Result<()> {
         "publicKey": keys, "password": {"webhook": asked}, "authorization": {"webhook": asked},
         "require": [["publicKey", "password"]],
     });
-    let strict = Gateway::apply(&namespace, "strict", spec(&cluster, both)).await?;
+    let strict = Gateway::apply(&namespace, "strict", spec(&cluster, &both)).await?;
     let judged = json!({"publicKey": keys, "authorization": {"webhook": asked}});
-    let judged = Gateway::apply(&namespace, "judged", spec(&cluster, judged)).await?;
+    let judged = Gateway::apply(&namespace, "judged", spec(&cluster, &judged)).await?;
     strict.ready().await?;
     judged.ready().await?;
 
@@ -132,7 +132,7 @@ async fn a_configuration_server_cannot_give_back_what_a_policy_took() -> Result<
         users.iter().map(|user| ((*user).to_owned(), json!(key.public))).collect();
     namespace.secret("keys", Value::Object(keys)).await?;
     let authentication = json!({"publicKey": {"authorizedKeysFrom": [{"secretRef": {"name": "keys"}}]}});
-    let mut spec = spec(&cluster, authentication);
+    let mut spec = spec(&cluster, &authentication);
     containerssh_e2e::gateway::merge(
         &mut spec,
         json!({"configServer": {"url": format!("http://webhook.{NAMESPACE}.svc/config"), "timeout": "5s"}}),

@@ -362,8 +362,7 @@ async fn the_kustomize_base_is_the_chart() -> Result<()> {
         std::fs::read_to_string(&path)? == rendered,
         "charts/kustomize/operator.yaml is not what the chart renders"
     );
-    let output =
-        Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/kustomize")]).output().await?;
+    let output = Command::new("kubectl").args(["kustomize", &format!("{CHARTS}/kustomize")]).output().await?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let objects: Vec<Value> = serde_saphyr::from_multiple(&String::from_utf8(output.stdout)?)?;
     let expected = serde_saphyr::from_multiple::<Value>(&rendered)?.len();

@@ -72,6 +72,44 @@ async fn the_smallest_gateway_gets_all_it_needs_and_deletion_removes_it() -> Res
 }
 
 #[tokio::test]
+async fn host_keys_are_added_and_hidden_and_go_with_the_gateway_when_asked_to() -> Result<()> {
+    let cluster = Cluster::connect().await?;
+    let namespace = cluster.namespace("e2e-host-keys").await?;
+    let key = fixture::key().await?;
+    let with = async |algorithms: &[&str]| {
+        let wanted = json!({"ssh": {"hostKeys": {"algorithms": algorithms, "retention": "Delete"}}});
+        Gateway::with_key(&namespace, "known", USER, &key.public, wanted).await
+    };
+    let shown = async |gateway: &Gateway, count: usize| {
+        wait::until("the host keys", Duration::from_secs(120), || async {
+            let status = gateway.get().await?.data["status"]["hostKeyFingerprints"].clone();
+            let shown: Vec<String> = serde_json::from_value(status)?;
+            ensure!(shown.len() == count, "{shown:?}");
+            Ok(shown)
+        })
+        .await
+    };
+    let gateway = with(&["Ed25519"]).await?;
+    let first = shown(&gateway, 1).await?;
+    with(&["Ed25519", "ECDSAP384"]).await?;
+    let both = shown(&gateway, 2).await?;
+    ensure!(both.contains(&first[0]), "{first:?} was replaced: {both:?}");
+    with(&["ECDSAP384"]).await?;
+    let last = shown(&gateway, 1).await?;
+    ensure!(last != first && both.contains(&last[0]), "{last:?} of {both:?}");
+    gateway.ready().await?;
+    Login::with_key(&gateway, USER, key).await?.run("true").await?.expect_code(0)?;
+    gateway.delete().await?;
+    wait::until("everything to be gone", Duration::from_secs(90), || async {
+        let left = children(&namespace.name).await?;
+        ensure!(left.is_empty(), "left: {left:?}");
+        Ok(())
+    })
+    .await?;
+    namespace.discard().await
+}
+
+#[tokio::test]
 async fn guests_live_in_another_namespace_when_asked_to() -> Result<()> {
     let cluster = Cluster::connect().await?;
     let namespace = cluster.namespace("e2e-front").await?;

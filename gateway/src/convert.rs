@@ -284,7 +284,7 @@ impl Made<'_> {
     }
 
     /// A Secret of the gateway's namespace, unless nothing goes into it.
-    fn keep(&mut self, name: &str, kind: &str, data: Map<String, Value>) {
+    fn keep(&mut self, name: &str, kind: &str, data: &Map<String, Value>) {
         if !data.is_empty() {
             self.secrets.push(json!({
                 "apiVersion": "v1", "kind": "Secret", "type": kind,
@@ -427,7 +427,7 @@ impl Made<'_> {
                 )),
             }
         }
-        self.keep(name, kind, data);
+        self.keep(name, kind, &data);
     }
 }
 

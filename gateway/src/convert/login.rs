@@ -64,7 +64,7 @@ impl Made<'_> {
                     data.insert(entry, json!(authority));
                 }
             }
-            self.keep(&secret, "Opaque", data);
+            self.keep(&secret, "Opaque", &data);
             let mut made = json!({"secretRef": {"name": secret}});
             if let Some(file) = &certificates.principals_file {
                 let secret = format!("{}-principals", self.name);
@@ -102,7 +102,7 @@ impl Made<'_> {
         let mut made = json!({"issuer": oidc.url, "clientID": oauth2.client_id, "flows": flows});
         if let Some(secret) = &oauth2.client_secret {
             let name = format!("{}-oidc-client", self.name);
-            self.keep(&name, "Opaque", Map::from_iter([("clientSecret".to_owned(), json!(secret))]));
+            self.keep(&name, "Opaque", &Map::from_iter([("clientSecret".to_owned(), json!(secret))]));
             put(&mut made, "clientSecretRef", json!({"name": name}));
         }
         if oidc.authorization_code_flow {

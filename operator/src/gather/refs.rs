@@ -153,3 +153,44 @@ impl Reader {
 pub(super) fn missing(kind: Kind, namespace: &str, name: &str, asked_by: &str) -> String {
     format!("{kind} {namespace}/{name} ({asked_by}) does not exist; create it or change the reference")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Every object that a spec names by a field of the kind `...SecretRef` or `...ConfigMapRef`.
+    fn named(value: &Value, found: &mut HashSet<Target>) {
+        match value {
+            Value::Object(map) => {
+                for (field, value) in map {
+                    let kind = match field.to_lowercase() {
+                        field if field.ends_with("secretref") => Some(Kind::Secret),
+                        field if field.ends_with("configmapref") => Some(Kind::ConfigMap),
+                        _ => None,
+                    };
+                    match (kind, value.get("name").and_then(Value::as_str)) {
+                        (Some(kind), Some(name)) => {
+                            found.insert((kind, Name::within("default", name)));
+                        }
+                        _ => named(value, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|value| named(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn everything_that_a_gateway_names_is_watched() {
+        let text = include_str!("../../../crds/tests/objects/gateway-full.yaml");
+        let object: Value = serde_saphyr::from_str(text).unwrap();
+        let gateway: SSHGateway = serde_json::from_value(object.clone()).unwrap();
+        let owner = Owner { name: Name::within("default", "full"), uid: "u".into() };
+        let mut expected = HashSet::new();
+        named(&object["spec"], &mut expected);
+        assert!(expected.len() > 15, "only {} references were found", expected.len());
+        assert_eq!(references(&gateway, &owner), expected);
+    }
+}
