@@ -39,6 +39,7 @@ async fn main() -> Result<()> {
             connection_id: id.to_owned(),
             remote_addr: ([192, 0, 2, 7], 22).into(),
             started: SystemTime::now(),
+            country: "XX".to_owned(),
         };
         let tap = recorder.open(start, audit.clone());
         let remote_addr = "192.0.2.7".to_owned();

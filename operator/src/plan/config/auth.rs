@@ -121,6 +121,7 @@ fn oauth2(wanted: &api::OpenIDConnect, inputs: &Inputs) -> file::OAuth2 {
             enforce_scopes: wanted.enforce_scopes.clone(),
             ..file::Oidc::default()
         },
+        ..file::OAuth2::default()
     }
 }
 
