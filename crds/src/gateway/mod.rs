@@ -4,6 +4,7 @@ mod authentication;
 mod backend;
 mod certificates;
 mod config_server;
+mod integrations;
 mod oidc;
 mod security;
 mod ssh;
@@ -26,6 +27,7 @@ pub use self::{
     },
     certificates::{CertificateAuthorities, RevokedKeysSource},
     config_server::ConfigServer,
+    integrations::{GatewayMetrics, ParentRef, ServiceMonitor, TcpRoute},
     oidc::{OidcFlow, OpenIDConnect},
     security::{CommandRule, ListRule, Security, SecurityMode, SwitchRule},
     ssh::{
@@ -34,10 +36,9 @@ pub use self::{
     },
     status::{ExcludedFrom, ReplicaStatus, SSHGatewayStatus, StatusAudit},
     workload::{
-        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewayMetrics,
-        GatewaySpool, Log, LogFormat, LogLevel, NetworkPolicySwitch, ParentRef, PullPolicy, Retention,
-        Service, ServiceMonitor, ServiceType, TcpRoute, TemplateMetadata, VolumeDocument, VolumeRetention,
-        WorkloadTemplate,
+        DisruptionBudget, Drain, EnvironmentVariable, ExternalTrafficPolicy, ExtraMount, GatewaySpool, Log,
+        LogFormat, LogLevel, NetworkPolicySwitch, PullPolicy, Retention, Service, ServiceType,
+        TemplateMetadata, VolumeDocument, VolumeRetention, WorkloadTemplate,
     },
 };
 use crate::{AuditTier, SpoolDemand, defaults};
