@@ -133,7 +133,7 @@ fn errors_name_file_line_path_and_what_to_do() {
         ("shh: {}\n", "c.yaml:1: unknown key shh (did you mean \"ssh\"?)"),
         (
             "log: {colour: red}\n",
-            "c.yaml:1: unknown key log.colour (known keys here: destination, format, level)",
+            "c.yaml:1: unknown key log.colour (known keys here: destination, file, format, level, syslog)",
         ),
         (
             "kubernetes: {pod: {spec: {containers: [{name: a, image: b, comand: [x]}]}}}",
