@@ -98,7 +98,11 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     );
 
     let stopped = CancellationToken::new();
-    let health = Health { snapshots: Arc::clone(&snapshots), metrics: Arc::clone(&metrics) };
+    let health = Health {
+        snapshots: Arc::clone(&snapshots),
+        metrics: Arc::clone(&metrics),
+        webhooks: parts.webhooks.clone(),
+    };
     serve_admin(config, health, registry, &stopped).await?;
     let (backend, recorder, events) = (parts.backend.clone(), parts.recorder.clone(), parts.events.clone());
     let teardowns = parts.teardowns.clone();

@@ -38,6 +38,7 @@ async fn main() -> Result<()> {
         let start = SessionStart {
             connection_id: id.to_owned(),
             remote_addr: ([192, 0, 2, 7], 22).into(),
+            country: String::new(),
             started: SystemTime::now(),
             country: "XX".to_owned(),
         };

@@ -367,6 +367,7 @@ async fn a_server_without_answers_is_no_longer_waited_for_until_it_answers_again
     let denial = reason(hook.password(&attempt(), PASSWORD).await);
     assert!(denial.contains("not asked, since it has given no answers"), "{denial}");
     assert_eq!(server.seen().len(), asked, "it was asked all the same");
+    assert_eq!(metrics.without_answers(), ["password"]);
     let text = counted();
     for line in [
         "containerssh_webhook_circuit_open{webhook=\"password\"} 1",
@@ -387,6 +388,7 @@ async fn a_server_without_answers_is_no_longer_waited_for_until_it_answers_again
     };
     assert!(matches!(verdict, Verdict::Accepted(_)));
     assert!(counted().contains("containerssh_webhook_circuit_open{webhook=\"password\"} 0"));
+    assert!(metrics.without_answers().is_empty());
 }
 
 #[tokio::test]

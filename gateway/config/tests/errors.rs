@@ -133,7 +133,7 @@ fn errors_name_file_line_path_and_what_to_do() {
         ("shh: {}\n", "c.yaml:1: unknown key shh (did you mean \"ssh\"?)"),
         (
             "log: {colour: red}\n",
-            "c.yaml:1: unknown key log.colour (known keys here: destination, format, level)",
+            "c.yaml:1: unknown key log.colour (known keys here: destination, file, format, level, syslog)",
         ),
         (
             "kubernetes: {pod: {spec: {containers: [{name: a, image: b, comand: [x]}]}}}",
@@ -183,7 +183,14 @@ fn errors_name_file_line_path_and_what_to_do() {
             "local: {runAs: root}\n",
             "c.yaml:1: invalid configuration option: local.runAs (\"root\" is not one of \"login\", \"gateway\")",
         ),
-        ("geoip: {}\n", "c.yaml:1: geoip is not supported by this version"),
+        (
+            "geoip: {maxmind-file: x}\n",
+            "c.yaml:1: unknown key geoip.maxmind-file (did you mean \"maxmind-geoip2-file\"?)",
+        ),
+        (
+            "geoip:\n  maxmind-geoip2-file: x\n  provider: maxmind\n",
+            "c.yaml:2: invalid configuration option: geoip.maxmind-geoip2-file (must be an absolute path)",
+        ),
         (
             "auth: {cacert: x}\n",
             "c.yaml:1: auth.cacert is not supported by this version: it belongs to ContainerSSH 0.4's auth.url, which is not there: \

@@ -19,6 +19,7 @@ use common::{
 };
 use containerssh_auditlog::{Decoder, IoStream};
 use containerssh_config::{LockMode, Secret, SseType};
+use containerssh_recorder::SessionStart;
 use sha2::{Digest, Sha256};
 
 /// 12 MiB that do not shrink: three parts of at least 5 MiB each save the last.
@@ -44,7 +45,8 @@ async fn a_small_record_is_put_whole_with_checksum_and_metadata() {
         },
         |_| {},
     );
-    let tap = fixture.recorder.open(session(ID), audit);
+    let start = SessionStart { country: "AT".to_owned(), ..session(ID) };
+    let tap = fixture.recorder.open(start, audit);
     tap.record(None, connect()).await.unwrap();
     tap.authenticated("jörg", "");
     tap.io(0, IoStream::Stdout, noise(1000, 1)).await.unwrap();
@@ -60,7 +62,7 @@ async fn a_small_record_is_put_whole_with_checksum_and_metadata() {
     assert_eq!(said("authenticated"), Some("true"));
     assert_eq!(said("username"), Some("j%C3%B6rg"));
     assert_eq!(said("ip"), Some("192.0.2.7"));
-    assert_eq!(said("country"), Some("XX"));
+    assert_eq!(said("country"), Some("AT"));
     assert_eq!(said("policy-hash"), Some("sha256:1234"));
     assert_eq!(said("policy-sources"), Some("production,baseline"));
     assert_eq!(said("interrupted"), None);
@@ -77,6 +79,7 @@ async fn metadata_names_neither_user_nor_address_unless_asked() {
     fixture.drained().await;
     let metadata = server.object(ID).metadata;
     assert!(!metadata.contains_key("username") && !metadata.contains_key("ip"), "{metadata:?}");
+    assert_eq!(metadata["country"], "XX", "nobody knows it");
 }
 
 #[tokio::test]

@@ -24,6 +24,9 @@ pub struct Health {
     pub snapshots: Arc<Current>,
     /// Counts, and whether the gateway drains.
     pub metrics: Arc<Metrics>,
+    /// Which webhooks give no answers. That is shown and makes no gateway unready: all of them ask the same servers, and one that
+    /// nobody is sent to can tell nobody why.
+    pub webhooks: containerssh_auth::Metrics,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,6 +38,7 @@ struct Status {
     sessions: i64,
     connections: i64,
     draining: bool,
+    webhooks_without_answers: Vec<&'static str>,
     spool: SpoolStatus,
 }
 
@@ -81,6 +85,7 @@ async fn status(State(health): State<Health>) -> Response {
             sessions: health.metrics.sessions(),
             connections: health.metrics.connections(),
             draining: health.metrics.is_draining(),
+            webhooks_without_answers: health.webhooks.without_answers(),
             spool: spool.unwrap_or_default(),
         },
     )

@@ -157,7 +157,13 @@ async fn runs_answers_and_ends_when_told() {
     assert!(get(running.health, "/readyz").await.starts_with("HTTP/1.0 200"));
     assert!(get(running.health, "/").await.ends_with("\"ok\""));
     let status = get(running.health, "/status").await;
-    for part in ["\"ready\":true", "\"policyHash\":\"abc\"", "\"connections\":1", "\"draining\":false"] {
+    for part in [
+        "\"ready\":true",
+        "\"policyHash\":\"abc\"",
+        "\"connections\":1",
+        "\"draining\":false",
+        "\"webhooksWithoutAnswers\":[]",
+    ] {
         assert!(status.contains(part), "{part} is missing: {status}");
     }
     let metrics = get(running.metrics, "/metrics").await;

@@ -18,7 +18,7 @@ fn foul() -> Vec<(&'static str, Vec<u8>)> {
         ("SERVICE_REQUEST", [vec![5], string("ssh-connection")].concat()),
         // Erlang's server ran commands of anybody (CVE-2025-32433).
         ("CHANNEL_OPEN", open_session()),
-        ("CHANNEL_REQUEST", channel_request(0, "exec", &string("touch /tmp/x"))),
+        ("CHANNEL_REQUEST", channel_request(0, "exec", &string("id"))),
         ("CHANNEL_DATA", [vec![94, 0, 0, 0, 0], string("x")].concat()),
         ("CHANNEL_OPEN_CONFIRMATION", [vec![91], vec![0; 16]].concat()),
         ("CHANNEL_CLOSE", vec![97, 0, 0, 0, 0]),
