@@ -9,7 +9,8 @@
     reason = "a target says by a panic what is wrong"
 )]
 
-use std::path::Path;
+#[path = "../../fuzz/replay.rs"]
+mod replay;
 
 #[path = "../../fuzz/targets/cast.rs"]
 mod cast;
@@ -26,21 +27,7 @@ mod sftp;
 #[path = "../../fuzz/targets/verify.rs"]
 mod verify;
 
-fn replay(target: &str, run: fn(&[u8])) {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
-    let mut inputs: Vec<_> = std::fs::read_dir(&corpus)
-        .unwrap_or_else(|error| panic!("{}: {error}", corpus.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    inputs.sort();
-    assert!(!inputs.is_empty(), "{} is empty", corpus.display());
-    for input in inputs {
-        let data = std::fs::read(&input).unwrap();
-        if std::panic::catch_unwind(|| run(&data)).is_err() {
-            panic!("{} breaks it", input.display());
-        }
-    }
-}
+use replay::replay;
 
 #[test]
 fn the_corpus_of_logs_holds() {

@@ -14,6 +14,7 @@ mod conditions;
 pub(crate) mod files;
 mod line;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,15 @@ pub const MAX_FILE: u64 = 1024 * 1024;
 
 /// Time for reading all files: they are local, but a network file system may hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a line of a file of authorized keys grants to a client at this address, who has its key or a certificate of its key's;
+/// `None` for a blank line or a comment.
+///
+/// # Errors
+/// Why it grants nothing, in one line.
+pub fn read_line(raw: &str, client: IpAddr, now: Timestamp) -> Result<Option<Restrictions>, String> {
+    Line::parse(raw)?.map(|line| line.conditions.check(client, now)).transpose()
+}
 
 /// Files that list public keys.
 #[derive(Debug, Clone)]

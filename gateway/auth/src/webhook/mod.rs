@@ -45,6 +45,22 @@ pub use config_server::{ConfigServer, Configured};
 pub use openapi::openapi;
 pub use teardown::{Deliveries, Ended, Subject, Teardown};
 
+/// What the body of a webhook's answer says, to password, pubkey and authz alike.
+///
+/// # Errors
+/// When it cannot be understood. Completes the sentence "the answer ..."; holds no value of the answer's.
+pub fn read_answer(body: &[u8]) -> Result<Verdict, String> {
+    Answer::parse(body).map(Answer::into_verdict)
+}
+
+/// What the body of the configuration server's answer says.
+///
+/// # Errors
+/// As [`read_answer`].
+pub fn read_configured(body: &[u8]) -> Result<Configured, String> {
+    answer::configured(body)
+}
+
 /// A webhook of authentication or authorization.
 pub struct Webhook {
     hook: Hook,
