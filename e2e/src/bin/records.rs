@@ -40,7 +40,6 @@ async fn main() -> Result<()> {
             remote_addr: ([192, 0, 2, 7], 22).into(),
             country: String::new(),
             started: SystemTime::now(),
-            country: "XX".to_owned(),
         };
         let tap = recorder.open(start, audit.clone());
         let remote_addr = "192.0.2.7".to_owned();
