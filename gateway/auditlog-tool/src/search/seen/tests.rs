@@ -167,6 +167,14 @@ fn repetitions_cost_no_more_than_the_screen() {
     assert!(!found_on((80, 24), "xxx", &[(0, output.as_bytes())]).is_empty());
 }
 
+/// The row below the last is a new one: what stands in the last, which scrolls away, says nothing of it.
+#[test]
+fn what_wraps_below_the_last_row_is_seen_though_that_row_begins_alike() {
+    let found =
+        found_on((4, 1), ".+", &[(0, b"b ab\rc ".as_slice()), (0, b"\x1b[H"), (0, b"b abb"), (0, b"\rc")]);
+    assert!(found.iter().any(|(_, line)| line == "b abb"), "{found:?}");
+}
+
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "[a-c ]{1,30}",

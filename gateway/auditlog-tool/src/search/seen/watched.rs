@@ -260,11 +260,14 @@ impl Watched {
         let (columns, rows) = self.terminal.size();
         let width = if character > '\u{7e}' && character.width() == Some(2) { 2 } else { 1 };
         let (mut row, mut column) = (cursor.row, cursor.col);
+        // The row that stands there now scrolls away first.
+        let mut fresh = false;
         if column + width > columns {
             if self.modes.wrap() {
                 column = 0;
                 if row == self.modes.margins().1 {
                     self.scroll(true, search);
+                    fresh = true;
                 } else if row + 1 < rows {
                     row += 1;
                     // What stands there becomes part of another line.
@@ -277,7 +280,10 @@ impl Watched {
         let touched = if self.modes.insert() { column..columns } else { column..column + width };
         let replaced = |cell: &Cell| cell.char() != ' ' && cell.char() != character;
         let writes_over = self.cells_of(row).take(touched.end).skip(touched.start).any(replaced);
-        let changes = self.cells_of(row).nth(column).is_none_or(|cell| cell.char() != character);
+        let changes = match fresh {
+            true => character != ' ',
+            false => self.cells_of(row).nth(column).is_none_or(|cell| cell.char() != character),
+        };
         // Whatever does not stand at the line's end makes it look different.
         let inserts = || {
             let blank = |line: &Line| !line.is_wrapped() && is_blank(line, touched.end..line.len());
