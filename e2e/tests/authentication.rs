@@ -96,7 +96,7 @@ async fn two_methods_in_a_row_and_the_last_word() -> Result<()> {
     webhook::serve(&namespace).await?;
     let key = fixture::key().await?;
     let asked = json!({"url": format!("http://webhook.{}.svc", namespace.name), "timeout": "5s"});
-    namespace.secret("keys", json!({"alice": key.public, "barred": key.public})).await?;
+    namespace.secret("keys", json!({"alice": key.public, "clerk": key.public, "barred": key.public})).await?;
     let keys = json!({"authorizedKeysFrom": [{"secretRef": {"name": "keys"}}]});
     let both = json!({
         "publicKey": keys, "password": {"webhook": asked}, "authorization": {"webhook": asked},
@@ -108,11 +108,15 @@ async fn two_methods_in_a_row_and_the_last_word() -> Result<()> {
     strict.ready().await?;
     judged.ready().await?;
 
-    let with_key = Login::with_key(&strict, "alice", key).await?;
-    let password = Some("alice's secret".to_owned());
+    let with_key = Login::with_key(&strict, "clerk", key).await?;
+    let password = Some("clerk's secret".to_owned());
     Login { password: password.clone(), ..with_key.clone() }.run("true").await?.expect_code(0)?;
     with_key.run("true").await?.expect_code(255)?;
     Login { identity: None, password, ..with_key }.run("true").await?.expect_code(255)?;
+    // The key is alice's, the password somebody's whom the webhook calls alice@example.org: nobody is both.
+    let password = Some("alice's secret".to_owned());
+    let alice = Login { password, ..Login::with_key(&strict, "alice", key).await? };
+    alice.run("true").await?.expect_code(255)?;
 
     Login::with_key(&judged, "alice", key).await?.run("true").await?.expect_code(0)?;
     Login::with_key(&judged, "barred", key).await?.run("true").await?.expect_code(255)?;

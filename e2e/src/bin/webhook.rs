@@ -4,6 +4,7 @@
 //! | User | Answer |
 //! |---|---|
 //! | `alice` | password `alice's secret`, as `alice@example.org` |
+//! | `clerk` | password `clerk's secret`, under the name that they said |
 //! | `keyholder` | any public key |
 //! | `slow` | none for ten minutes |
 //! | `broken` | status 500 |
@@ -75,6 +76,10 @@ async fn answer(Path(hook): Path<String>, body: Bytes) -> Response {
                 "files": {"/tmp/from/webhook": {"value": "aGVsbG8K", "sensitive": false}},
             }))
             .into_response()
+        }
+        // base64 of "clerk's secret"
+        ("password", "clerk") => {
+            Json(json!({"success": request["passwordBase64"] == "Y2xlcmsncyBzZWNyZXQ="})).into_response()
         }
         ("pubkey", "keyholder") => Json(json!({
             "success": request["publicKey"].as_str().is_some_and(|key| key.starts_with("ssh-ed25519 ")),
