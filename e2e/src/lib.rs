@@ -11,6 +11,7 @@
 pub mod bytes;
 pub mod cluster;
 pub mod cut;
+pub mod daemon;
 pub mod environment;
 pub mod fixture;
 pub mod gateway;

@@ -1,7 +1,6 @@
 //! A gateway as a process of this machine, which starts its pods in the cluster: for tests that kill it.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -9,19 +8,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::daemon::Daemon;
 use crate::gateway::merge;
 use crate::ssh::Key;
 use crate::{Login, Namespace, program, wait};
 
-/// A process that starts on a busy machine.
-const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Pods that a process left are swept at the next one's start, or a minute later if they came late; and then take their
 /// time to end.
 pub const SWEPT_DEADLINE: Duration = Duration::from_secs(240);
-/// Longer than the gateway waits for its sessions.
-const STOP_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The gateway of a test, and its life.
 #[derive(Debug)]
@@ -34,7 +30,7 @@ pub struct Process {
     metrics: u16,
     /// Which pod it says it runs in: one that comes back says the same.
     uid: String,
-    child: Option<Child>,
+    daemon: Option<Daemon>,
 }
 
 impl Process {
@@ -71,7 +67,7 @@ impl Process {
             port,
             metrics,
             uid: format!("{name}-1"),
-            child: None,
+            daemon: None,
         };
         process.run().await?;
         Ok(process)
@@ -79,7 +75,8 @@ impl Process {
 
     async fn run(&mut self) -> Result<()> {
         let log = std::fs::File::options().create(true).append(true).open(self.log())?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg("--config")
             .arg(self.directory.path().join("config.json"))
             .env("GATEWAY_NAME", &self.name)
@@ -87,17 +84,10 @@ impl Process {
             .env("POD_NAMESPACE", format!("{}-gateways", self.namespace.name))
             .env("POD_NAME", &self.uid)
             .env("POD_UID", &self.uid)
-            .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("running {}", self.program.display()))?;
-        self.child = Some(child);
-        wait::until("the gateway to answer", START_DEADLINE, || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.map(drop).map_err(Into::into)
-        })
-        .await
+            .stderr(log);
+        self.daemon = Some(Daemon::start(&mut command, self.port).await?);
+        Ok(())
     }
 
     fn log(&self) -> PathBuf {
@@ -106,8 +96,7 @@ impl Process {
 
     /// Kills it: it cleans nothing up.
     pub async fn kill(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("it does not run")?;
-        child.kill().await.map_err(Into::into)
+        self.daemon.take().context("it does not run")?.kill().await
     }
 
     /// Starts it again where it was, like a container after a crash.
@@ -123,13 +112,8 @@ impl Process {
 
     /// Tells it to end, and waits until it has.
     pub async fn stop(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("it does not run")?;
-        let pid = child.id().context("its process id")?;
-        let told = Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().await?;
-        ensure!(told.success(), "it could not be told");
-        let status = tokio::time::timeout(STOP_DEADLINE, child.wait()).await.context("it does not end")??;
-        ensure!(status.success(), "it ended with {status}:\n{}", self.last_words());
-        Ok(())
+        let daemon = self.daemon.take().context("it does not run")?;
+        daemon.stop().await.with_context(|| self.last_words())
     }
 
     /// The end of its log.

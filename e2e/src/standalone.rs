@@ -2,25 +2,21 @@
 //! guests by their addresses, as a pod on this node would.
 
 use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::daemon::Daemon;
 use crate::gateway::merge;
 use crate::ssh::Key;
-use crate::{Login, program, wait};
-
-const START_DEADLINE: Duration = Duration::from_secs(30);
-/// Its last pods and records.
-const STOP_DEADLINE: Duration = Duration::from_secs(90);
+use crate::{Login, program};
 
 /// One gateway and its only user. Dropping it kills it.
 #[derive(Debug)]
 pub struct Standalone {
-    child: Child,
+    daemon: Daemon,
     /// How to log in.
     pub login: Login,
     directory: TempDir,
@@ -47,13 +43,12 @@ impl Standalone {
         });
         merge(&mut config, extra);
         std::fs::write(at("config.json"), config.to_string())?;
-        let child = Command::new(program::gateway().await?)
+        let mut command = Command::new(program::gateway().await?);
+        command
             .args(["--config", &at("config.json")])
-            .stdin(Stdio::null())
             .stdout(Stdio::from(std::fs::File::create(at("log"))?))
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
+            .stderr(Stdio::inherit());
+        let daemon = Daemon::start(&mut command, port).await?;
         let login = Login {
             host: "127.0.0.1".into(),
             port,
@@ -62,17 +57,12 @@ impl Standalone {
             password: None,
             options: Vec::new(),
         };
-        let gateway = Self { child, login, directory, _key: key };
-        wait::until("the gateway to listen", START_DEADLINE, || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.context("connecting").map(drop)
-        })
-        .await?;
-        Ok(gateway)
+        Ok(Self { daemon, login, directory, _key: key })
     }
 
     /// Its process id.
     pub fn pid(&self) -> Result<u32> {
-        self.child.id().context("it has ended")
+        self.daemon.pid()
     }
 
     /// What it has logged, warnings and worse.
@@ -81,11 +71,7 @@ impl Standalone {
     }
 
     /// Tells it to end and waits until it has.
-    pub async fn stop(mut self) -> Result<()> {
-        let pid = self.pid()?.to_string();
-        ensure!(Command::new("kill").args(["-TERM", &pid]).status().await?.success(), "it has ended");
-        let status = tokio::time::timeout(STOP_DEADLINE, self.child.wait()).await.context("its end")??;
-        ensure!(status.success(), "{status}");
-        Ok(())
+    pub async fn stop(self) -> Result<()> {
+        self.daemon.stop().await
     }
 }

@@ -31,3 +31,4 @@ mod sessions;
 mod streams;
 mod support;
 mod teardown;
+mod unruly;

@@ -7,6 +7,7 @@
 mod agent;
 mod connect;
 mod encoder;
+mod login;
 mod memory;
 mod operator;
 mod reader;
@@ -42,12 +43,15 @@ impl Figure {
 }
 
 /// All names, in the order in which they run. Those before `ON_CLUSTER` need none.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 19] = [
     "encoder",
     "encoder-text",
     "decoder",
     "search",
     "search-full-screen",
+    "handshakes",
+    "idle-10k",
+    "bruteforce-login",
     "exec-down",
     "exec-up",
     "agent-down",
@@ -60,7 +64,7 @@ const NAMES: [&str; 16] = [
     "idle-memory",
     "operator",
 ];
-const ON_CLUSTER: usize = 5;
+const ON_CLUSTER: usize = 8;
 /// Those that need a gateway with an agent in its pods.
 const BY_AGENT: [&str; 3] = ["agent-down", "agent-up", "echo"];
 
@@ -75,6 +79,7 @@ async fn main() -> Result<()> {
     }
     let wants = |name: &str| wanted.iter().any(|each| each == name);
     alone(wants)?;
+    at_the_door(wants).await?;
     if NAMES[ON_CLUSTER..].iter().any(|name| *name != "operator" && wants(name)) {
         on_cluster(wants).await?;
     }
@@ -104,6 +109,20 @@ fn alone(wants: impl Fn(&str) -> bool) -> Result<()> {
     }
     if wants("search-full-screen") {
         reader::Log::of_full_screens()?.search("search-full-screen")?.print();
+    }
+    Ok(())
+}
+
+/// What takes a gateway on this machine.
+async fn at_the_door(wants: impl Fn(&str) -> bool) -> Result<()> {
+    if wants("handshakes") {
+        login::handshakes().await?.print();
+    }
+    if wants("idle-10k") {
+        login::idle().await?.print();
+    }
+    if wants("bruteforce-login") {
+        login::bruteforce().await?.print();
     }
     Ok(())
 }
@@ -157,4 +176,10 @@ async fn with_agent(wants: &impl Fn(&str) -> bool) -> Result<()> {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let index = (values.len() * percent / 100).min(values.len() - 1);
+    values[index.saturating_sub(1)]
 }

@@ -77,7 +77,8 @@ async fn sshd_memory() -> Result<f64> {
     Ok(total / CONNECTIONS as f64)
 }
 
-fn proportional(pid: u32) -> Result<f64> {
+/// The proportional set size of a process, kB.
+pub(crate) fn proportional(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("Pss")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::stage::Stage;
-use crate::{Figure, median};
+use crate::{Figure, median, percentile};
 use containerssh_e2e::sshd::Sshd;
 
 /// The slowest but one of so many is the ninety-ninth percentile.
@@ -74,10 +74,4 @@ async fn metric(stage: &Stage, name: &str) -> Result<f64> {
     let text = String::from_utf8(output.stdout)?;
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     Ok(value.map_or(Ok(0.0), |value| value.trim().parse())?)
-}
-
-fn percentile(mut values: Vec<f64>, percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let index = (values.len() * percent / 100).min(values.len() - 1);
-    values[index.saturating_sub(1)]
 }
