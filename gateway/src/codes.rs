@@ -40,6 +40,7 @@ containerssh_log::codes! {
         CORE_CONFIG_ERROR = "The configuration is not valid. At the start the gateway ends; later it keeps the configuration it has.";
         CORE_CONFIG_RELOADED = "A changed configuration is in force for new connections.";
         CORE_CONFIG_RESTART_NEEDED = "The changed configuration has settings that only a restart brings into force: listeners, host keys, directories.";
+        CORE_FEW_FILES = "The process may open fewer files than ssh.limits.connections needs: each connection has a socket and a record. Raise the hard limit of open files (LimitNOFILE of the container runtime), or lower ssh.limits.connections.";
         CORE_NO_HOST_KEYS = "No host key is configured. One was generated that lives as long as the process: clients will see another one after a restart. Configure ssh.hostkeys.";
         CORE_START_FAILED = "The gateway cannot start.";
         CORE_STARTED = "The gateway runs.";

@@ -33,6 +33,8 @@ use crate::{codes, hostkeys, logging};
 /// After the last connection: removals of pods that are under way, then uploads. Each within this time; what is left is
 /// taken up by the next run. Together with the drain it must fit into the pod's termination grace period.
 const LAST_WORK: Duration = Duration::from_secs(30);
+/// Files of a connection: its socket, its record, and a program's three pipes or its stream to the cluster.
+const FILES_PER_CONNECTION: u64 = 5;
 /// The log's last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
 
@@ -66,6 +68,21 @@ pub fn run(path: &Path, loaded: Loaded) -> anyhow::Result<()> {
     result
 }
 
+/// Connections need files: as many as there may be, and a word where those will not do.
+fn raise_open_files(config: &Config) {
+    let wanted = u64::from(config.ssh.limits.connections) * FILES_PER_CONNECTION;
+    match containerssh_agent::open_files::raise() {
+        Some(limit) if limit < wanted => tracing::warn!(
+            code = codes::core::CORE_FEW_FILES,
+            module = "core",
+            limit,
+            connections = limit / FILES_PER_CONNECTION,
+            "The limit of open files allows fewer connections than ssh.limits.connections"
+        ),
+        _ => {}
+    }
+}
+
 /// A panic ends the task it happens in, and with it one connection. It is a line of the log like any other.
 fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
@@ -86,6 +103,7 @@ async fn gateway(path: &Path, loaded: Loaded, log: containerssh_log::Handle) -> 
     let hangup = signal(SignalKind::hangup())?;
     let config = &loaded.config;
     loaded.report_warnings();
+    raise_open_files(config);
     let mut parts = Parts::start(config, log.clone()).await?;
     let (registry, metrics) = (Arc::clone(&parts.registry), Arc::clone(&parts.metrics));
     let snapshots = Arc::new(ArcSwap::from_pointee(parts.assemble(&loaded).await?));

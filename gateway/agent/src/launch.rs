@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use rustix::process::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::{sftp, signals};
+use crate::{open_files, sftp, signals};
 
 /// The only argument of a launcher.
 pub(crate) const ARGUMENT: &str = "launch-program";
@@ -62,6 +62,8 @@ pub(crate) struct LaunchOrder {
     pub(crate) directory: String,
     pub(crate) fallback: Fallback,
     pub(crate) environment: Vec<(String, String)>,
+    /// Files that it may have open, if that is not what this process may.
+    pub(crate) open_files: Option<u64>,
     pub(crate) run: Run,
 }
 
@@ -141,6 +143,9 @@ impl LaunchOrder {
         if self.terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdout())?;
             rustix::stdio::dup2_stdin(rustix::stdio::stdout())?;
+        }
+        if let Some(limit) = self.open_files {
+            open_files::give_back(limit)?;
         }
         if let Some(user) = &self.user {
             become_user(user)?;

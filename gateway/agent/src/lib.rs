@@ -28,6 +28,7 @@ mod io;
 pub mod launch;
 mod local;
 mod modes;
+pub mod open_files;
 mod plan;
 mod process;
 pub mod sftp;

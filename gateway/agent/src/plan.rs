@@ -9,6 +9,7 @@ use containerssh_backend::{BackendError, Command, ProgramSpec};
 use crate::accounts::{Account, Accounts};
 use crate::environment::{self, Identity};
 use crate::launch::{Fallback, LaunchOrder, Run, User};
+use crate::open_files;
 
 /// Where sftp-server is in Debian and Arch, in Fedora and FreeBSD's layout, and in Alpine and SUSE. Where there is none, our
 /// own serves.
@@ -126,6 +127,7 @@ pub(crate) fn order(
             Base::Container => Fallback::Stay,
         },
         environment,
+        open_files: open_files::found(),
         run,
     };
     if order.has_nul() {

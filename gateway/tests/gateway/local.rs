@@ -13,6 +13,9 @@ use tokio::process::{Child, Command};
 use crate::process::{free_address, program};
 use crate::support::{Record, kinds, listens, noise, recorded, within};
 
+/// Files that the gateway may have open when it starts.
+const SOFT_LIMIT: u64 = 256;
+
 /// The name of whoever runs the tests.
 fn me() -> String {
     containerssh_agent::Accounts::of_host().by_uid(rustix::process::getuid().as_raw()).unwrap().name
@@ -43,7 +46,12 @@ impl Sshd {
             at("audit"),
         );
         std::fs::write(at("config.yaml"), text).unwrap();
-        let child = program(&["--config", &at("config.yaml")]).stdout(Stdio::null()).spawn().unwrap();
+        // With few open files, as container runtimes start programs.
+        let gateway = program(&[]);
+        let limited = format!("ulimit -Sn {SOFT_LIMIT}; exec \"$0\" --config \"$1\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(limited).arg(gateway.as_std().get_program()).arg(at("config.yaml"));
+        let child = command.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
         listens("the gateway", address).await;
         Self { child, port: address.port(), directory }
     }
@@ -111,6 +119,19 @@ async fn a_shell_on_this_host_is_recorded() {
     records.retain(|record| kinds(record).contains(&"handshake_successful"));
     assert_eq!(records.len(), 2);
     assert!(records.iter().any(|record| recorded(record, IoStream::Stdout).starts_with(b"/dev/pts/")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_opens_as_many_files_as_it_may_and_its_programs_no_more_than_before() {
+    let sshd = Sshd::start("{runAs: gateway}").await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", sshd.child.id().unwrap())).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let [soft, hard, ..] = files.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{files}") };
+    assert_eq!(soft, hard);
+    assert_ne!(soft, SOFT_LIMIT.to_string());
+    let (stdout, stderr, _) = sshd.ssh("anyone", &["ulimit -Sn; ulimit -Hn"]).await;
+    assert_eq!(stdout, format!("{SOFT_LIMIT}\n{hard}\n"), "{stderr}");
+    sshd.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,12 @@ use crate::{Figure, median, percentile};
 /// Clients that log in at the same time: enough to keep two cores busy, and a hundred are what sshd lets wait.
 const AT_ONCE: usize = 32;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// As the claim is stated; fewer, and the claim for so many times as much, where this machine lets nobody open the files.
 const IDLE: usize = 10_000;
+/// Files of a connection, in the gateway: its socket and its record.
+const FILES: usize = 2;
+/// Of a process, besides.
+const OTHER_FILES: usize = 500;
 /// The peer's processes take more than ten times as much.
 const IDLE_OF_PEER: usize = 300;
 /// What the gateway may take with all of them.
@@ -73,8 +78,8 @@ struct Client {
 }
 
 impl Client {
-    fn new(server: SocketAddr, user: &str, credential: Credential) -> Self {
-        let preferred = Preferred { kex: [kex::MLKEM768X25519_SHA256].to_vec().into(), ..Preferred::DEFAULT };
+    fn new(server: SocketAddr, user: &str, credential: Credential, kex: kex::Name) -> Self {
+        let preferred = Preferred { kex: [kex].to_vec().into(), ..Preferred::DEFAULT };
         let config = Arc::new(client::Config { preferred, nodelay: true, ..client::Config::default() });
         Self { server, user: user.to_owned(), credential, config }
     }
@@ -125,7 +130,7 @@ impl Door {
         }))
         .await?;
         let server = SocketAddr::from(([127, 0, 0, 1], gateway.login.port));
-        let client = Client::new(server, USER, Credential::Password(PASSWORD));
+        let client = Client::new(server, USER, Credential::Password(PASSWORD), kex::MLKEM768X25519_SHA256);
         client.session().await.context("the first login")?;
         Ok(Self { gateway, client })
     }
@@ -145,13 +150,14 @@ async fn password(Json(asked): Json<Value>) -> Json<Value> {
     Json(json!({"success": asked["passwordBase64"] == right}))
 }
 
-/// sshd of this machine with the same client; it knows a key, for it has no webhook.
+/// sshd of this machine with the same client; it knows a key, for it has no webhook. Debian's of today has no ML-KEM, so it is spared
+/// that part of the work.
 async fn peer(max_startups: usize) -> Result<(Sshd, Client)> {
     let sshd = Sshd::start(max_startups).await?;
     let identity = sshd.login.identity.clone().context("a key")?;
     let key = Arc::new(load_secret_key(identity, None)?);
     let server = SocketAddr::from(([127, 0, 0, 1], sshd.login.port));
-    let client = Client::new(server, &sshd.login.user, Credential::Key(key));
+    let client = Client::new(server, &sshd.login.user, Credential::Key(key), kex::CURVE25519);
     Ok((sshd, client))
 }
 
@@ -192,10 +198,11 @@ async fn rate(client: &Client) -> Result<f64> {
 pub(crate) async fn idle() -> Result<Figure> {
     let door = Door::open().await?;
     let before = door.memory()?;
-    let clients = many(&door.client, IDLE).await?;
+    let count = IDLE.min(files()?.saturating_sub(OTHER_FILES) / FILES);
+    let clients = many(&door.client, count).await.with_context(|| door.gateway.log().unwrap_or_default())?;
     let all = door.memory()?;
-    ensure!(all < IDLE_LIMIT, "{IDLE} connections take {all} bytes");
-    let ours = (all - before) / IDLE as f64;
+    let ours = (all - before) / count as f64;
+    ensure!(before + ours * (IDLE as f64) < IDLE_LIMIT, "{count} connections take {all} bytes");
     drop(clients);
     let (sshd, peer) = peer(IDLE_OF_PEER).await?;
     let clients = many(&peer, IDLE_OF_PEER).await?;
@@ -208,6 +215,14 @@ pub(crate) async fn idle() -> Result<Figure> {
     drop(clients);
     let theirs = total * 1024.0 / IDLE_OF_PEER as f64;
     Ok(Figure { name: "idle-10k", ours, peer: theirs, unit: "bytes" })
+}
+
+/// How many files a process may open here.
+fn files() -> Result<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")).context("Max open files")?;
+    Ok(line.split_whitespace().next().context("a limit")?.parse()?)
 }
 
 async fn many(client: &Client, count: usize) -> Result<Vec<Handle<AnyHost>>> {

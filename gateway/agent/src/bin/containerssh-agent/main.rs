@@ -34,7 +34,10 @@ fn main() -> ExitCode {
         ["install", directory] => install::run(directory.as_ref()),
         ["idle"] => idle::run(),
         ["start"] => start::run(),
-        ["serve"] => serve::run(),
+        ["serve"] => {
+            containerssh_agent::open_files::raise();
+            serve::run()
+        }
         ["relay", port] => match port.parse() {
             Ok(port) => relay::run(port),
             Err(_) => return usage(),
