@@ -146,13 +146,11 @@ impl Login {
             command.args(["-o", option]);
         }
         match &self.identity {
-            Some(identity) => {
-                command.args(["-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-i"]).arg(identity);
-            }
-            None => {
-                command.args(["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1"]);
-            }
-        }
+            Some(identity) => command.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(identity),
+            None => command.args(["-o", "PubkeyAuthentication=no"]),
+        };
+        let asked = if self.password.is_some() { "NumberOfPasswordPrompts=1" } else { "BatchMode=yes" };
+        command.args(["-o", asked]);
         command.env_remove("SSH_AUTH_SOCK").kill_on_drop(true);
     }
 
