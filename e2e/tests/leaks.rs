@@ -66,8 +66,11 @@ async fn end_badly(process: &Process, number: usize) -> Result<()> {
     match number % 3 {
         0 => begun(&login).await?.kill().await.map_err(Into::into),
         1 => {
-            let finished = login.run("echo fine; exit 7").await?.expect_code(7)?;
-            ensure!(finished.out() == "fine\n", "it said {}", finished.out());
+            let finished = login.run("echo fine; exit 7").await?;
+            // On a busy machine the cluster loses the end of an exec's output now and then, which the user is told; that ends
+            // the connection as well, and pods are what is counted here.
+            let lost = finished.code() == 255 && finished.err().contains("the end of its output was lost");
+            ensure!(lost || (finished.code() == 7 && finished.out() == "fine\n"), "{finished:?}");
             Ok(())
         }
         _ => {
