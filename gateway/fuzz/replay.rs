@@ -4,8 +4,8 @@ use std::path::Path;
 
 /// Runs a target over its part of the corpus.
 pub fn replay(target: &str, run: fn(&[u8])) {
-    // Tests run in the directory of their crate: one beside this, or the one above.
-    let fuzz = ["../fuzz", "fuzz"].into_iter().map(Path::new).find(|path| path.is_dir());
+    // Tests run in the directory of their crate: one beside this, the one above, or one beside that.
+    let fuzz = ["../fuzz", "fuzz", "../gateway/fuzz"].into_iter().map(Path::new).find(|path| path.is_dir());
     let corpus = fuzz.expect("the corpus").join("corpus").join(target);
     let mut inputs: Vec<_> = std::fs::read_dir(&corpus)
         .unwrap_or_else(|error| panic!("{}: {error}", corpus.display()))
